@@ -1,6 +1,6 @@
-"""The console: a page for browsers that shows what a running pydns does, in a process of its own. It only reads.
+"""The console: a page for browsers that shows what a running pydns does, in a process of its own.
 
-`program` runs the process. It reads the answer table, the workers' counts and recent queries, as the verbs of the
-command line do, so the console delays neither the controller nor the workers. `pages` makes the pages, and `page` has
-the files for the browser. The verb `serve` passes in the functions of other verbs.
+The console only reads: the answer table, the workers' counts and recent queries, as the verbs of the command line do.
+So the console delays neither the controller nor the workers. `program` runs the process, `pages` makes the pages, and
+`page` has the files for the browser. The verb `serve` passes functions of other verbs to the console.
 """

@@ -1,4 +1,7 @@
-"""Keeps how many queries were answered in each period of the last ten minutes, by source and by rcode. Pure."""
+"""Keeps how many queries were answered in each period of the last ten minutes, by source and by rcode.
+
+This module is pure.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +11,7 @@ from msgspec import Struct
 from pydns.metrics.totals import Totals
 from pydns.table.status import UpstreamStatus
 
-PERIOD_S = 2.0  # workers publish their counts twice a second, so shorter periods would differ by chance
+PERIOD_S = 2.0  # workers publish their counts twice a second, so the counts of shorter periods would vary by chance
 KEPT = 300  # the number of periods that are kept: ten minutes
 MOST_UPSTREAMS = 20
 
@@ -22,7 +25,7 @@ class Period(Struct, frozen=True):
 
     number: int  # the number of the period, counted from the start of the console
     time: float  # the Unix time when the period ended
-    seconds: float  # the length of the period. It is longer than `PERIOD_S` if the process was delayed
+    seconds: float  # the length of the period, longer than `PERIOD_S` if the process was delayed
     by_source: Mapping[str, int]
     by_rcode: Mapping[str, int]
     latencies_s: Mapping[str, float]  # upstream -> mean time to a reply in the minute before the end
@@ -37,10 +40,10 @@ class History:
         self._number = 0
 
     def add(self, workers: Sequence[Totals], upstreams: Sequence[UpstreamStatus], now: float, wall: float) -> None:
-        """Add the counts of all workers. `now` is monotonic time, `wall` is Unix time.
+        """Take the current counts of all workers. `now` is monotonic time, `wall` is Unix time.
 
-        A period has the difference between the counts of two calls. So the first call adds no period. A period has the
-        latencies of `MOST_UPSTREAMS` upstreams at most.
+        Add a period with the difference between these counts and the counts of the last call. The first call adds no
+        period. A period has the latencies of `MOST_UPSTREAMS` upstreams at most.
         """
         counts = _by_source(workers), _by_rcode(workers)
         if self._before is not None:
@@ -54,8 +57,11 @@ class History:
         self._before = (now, *counts)
 
     def after(self, number: int) -> list[Period]:
-        """Return the periods after a number. If the number isn't from this process, return all periods."""
-        periods = list(self._periods)  # copied in one step, because another thread may add a period at the same time
+        """Return the periods after the period with a number.
+
+        If no period of this process has the number, return all periods.
+        """
+        periods = list(self._periods)  # a copy, because another thread may add a period at the same time
         if periods and number > periods[-1].number:
             return periods
         return [each for each in periods if each.number > number]
@@ -73,7 +79,7 @@ def _by_rcode(workers: Iterable[Totals]) -> dict[str, int]:
 def _by_source(workers: Iterable[Totals]) -> dict[str, int]:
     """Count the replies by source.
 
-    A reply to a forwarded question counts for upstreams, unless it came from the cache.
+    The replies to forwarded questions that didn't come from the cache count as answers of upstreams.
     """
     found = dict.fromkeys(SOURCES, 0)
     forwarded = 0

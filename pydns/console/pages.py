@@ -3,12 +3,14 @@
 Rules:
 
 1. A request must name the console by an IP address or as localhost. This prevents DNS rebinding: a name of another site
-   would first lead to the site, and then to the console. A page of the site could then read the console.
+   would first lead to the site, and then to the console. Without this rule, a page of that site could read the console.
 2. A request that a page of another site sends is refused. The browser reports such a request with `Sec-Fetch-Site`. A
    person may still click on a link to the console.
-3. The browser may load nothing from elsewhere, and may run no script but /console.js (Content-Security-Policy).
-   Names are hostile: the page shows every text as text. With Trusted Types, the browser enforces this.
-4. A request costs little work. The data was read in advance, and at most one name is explained in `EXPLAIN_S`.
+3. The browser may load nothing from elsewhere, and may run no script but /console.js (Content-Security-Policy). Names
+   are hostile: the page shows every text as text. With Trusted Types, the browser makes sure that no text is taken for
+   HTML.
+4. A request costs little work. The data is read before any request comes, and at most one name is explained in
+   `EXPLAIN_S`.
 """
 
 import re
@@ -62,7 +64,7 @@ class Snapshot(NamedTuple):
     """What the console knows from its last look at the table and at recent queries."""
 
     status: Status = UNKNOWN
-    configuration: tuple[str, ...] = ()  # keys that differ from the defaults
+    configuration: tuple[str, ...] = ()  # lines about the keys whose values differ from the defaults
     domains: tuple[bytes, ...] = ()  # the domains of the cluster
     top: Top = Top()
     no_queries: str = ""  # the reason why there are no recent queries
@@ -70,11 +72,11 @@ class Snapshot(NamedTuple):
 
 
 class ConsolePages:
-    """Makes the pages. Another thread sets `snapshot` and adds to the history."""
+    """Makes the pages of the console. Another thread sets `snapshot` and adds periods to the history."""
 
     def __init__(self, history: History, recent: Recent, explain: Explain, clock: Clock) -> None:
         self.snapshot = Snapshot()  # replaced as a whole, never modified
-        self._watched = -WATCHED_S  # when a browser last asked for queries
+        self._watched = -WATCHED_S  # the monotonic time when a browser last asked for recent queries
         self._history = history
         self._recent = recent
         self._explain = explain
@@ -115,7 +117,7 @@ class ConsolePages:
     def queries(self, request: Request) -> Page:
         """Return the busiest names and clients, and recent queries.
 
-        The queries have a number above `after` and match the other fields of the request.
+        The recent queries have numbers above `after`, and match the other fields of the request.
         """
         self._watched = self._clock.monotonic()
         seen, query = self.snapshot, request.query
@@ -166,7 +168,7 @@ def _guarded(make: MakePage) -> MakePage:
 def _is_of_another_site(request: Request) -> bool:
     """Return whether a page of another site has sent a request.
 
-    A click on a link to the console doesn't count (rule 2).
+    For a click on a link to the console, the result is False (rule 2).
     """
     if request.headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
         return False
@@ -191,7 +193,7 @@ def _json(value: Any) -> Page:
 
 
 def _error(text: str, status: HTTPStatus = HTTPStatus.OK) -> Page:
-    """Return an error for a person.
+    """Return the text of an error as JSON, for the page to show.
 
     An invalid question gets the status 200, because a browser logs every other status as a failure.
     """

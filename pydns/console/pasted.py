@@ -1,4 +1,7 @@
-"""Finds the question in a text that a developer pastes: a name, a URL, a command, an error message. Pure."""
+"""Finds the question in a text that a developer pastes: a name, a URL, a command, an error message.
+
+This module is pure.
+"""
 
 import re
 from typing import NamedTuple
@@ -7,13 +10,13 @@ LONGEST = 2000  # the most characters of a text that are read
 
 
 class Pasted(NamedTuple):
-    """The name and the type of records that a text asks for. A part that the text doesn't contain is empty."""
+    """The name and the type of records that a text asks for. A part that the text lacks is empty."""
 
     name: str
     type: str = ""
 
 
-# The messages in which programs report a name that they can't resolve. The first pattern that matches counts.
+# The messages in which programs report a name that they can't resolve. The first pattern that matches gives the name.
 _ERRORS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -33,9 +36,9 @@ _TYPE = re.compile(r"A|AAAA|ANY|CAA|CNAME|HTTPS|MX|NAPTR|NS|PTR|SOA|SRV|SVCB|TXT
 
 
 def parse(text: str) -> Pasted:
-    """Return the name and the type of records in a text. Without a name, `name` is empty. Never raises an exception.
+    """Return the name and the type of records in a text. If the text has no name, `name` is empty.
 
-    The name isn't checked: it may be an address, a URL or HOST:PORT, or no name at all.
+    Never raises an exception. The name isn't checked: it may be an address, a URL or HOST:PORT, or no name at all.
     """
     text = " ".join(text[:LONGEST].split())
     for pattern in _ERRORS:

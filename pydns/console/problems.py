@@ -1,4 +1,4 @@
-"""Finds what is wrong in a status, the worst first. Pure. The console shows it at the top."""
+"""Finds the problems in a status, the worst first. The console shows them at the top. This module is pure."""
 
 from collections.abc import Iterator
 from enum import Enum
@@ -8,8 +8,8 @@ from msgspec import Struct
 from pydns.metrics.objectives import DATA_AGE_S, is_met
 from pydns.table.status import ConfigState, ConfigStatus, KindStatus, Status
 
-_QUIET_S = 5.0  # the controller reports every second
-_SILENT_S = 5.0  # a worker answers itself twice a second
+_QUIET_S = 5.0  # longer than the second between two reports of the controller
+_SILENT_S = 5.0  # longer than the half second between two self-checks of a worker
 
 
 class Level(Enum):
@@ -28,7 +28,7 @@ class Problem(Struct, frozen=True):
 
 
 def problems(status: Status, age_s: float) -> list[Problem]:
-    """Return the problems. `age_s` is the age of the status."""
+    """Return the problems in a status, the worst first. `age_s` is the age of the status."""
     return sorted(_all(status, age_s), key=lambda each: each.level is not Level.BAD)
 
 

@@ -1,6 +1,7 @@
 """Runs the process of the console: looks at the table and the counts every second, and serves the pages.
 
-A request waits for one look or one explanation at most. The process has a low priority, so workers run before it.
+A request waits at most until one look or one explanation has ended. The process has a low priority, so workers run
+before it.
 """
 
 import os
@@ -44,15 +45,15 @@ class Tools(NamedTuple):
 
     # Explains a name from an open table. The arguments are the table, and the name, the type and the client as texts.
     explain: Callable[[Reader, str, str, str], Struct]
-    # Returns the queries that were written since the last call and came after a Unix time. If there are no rings,
-    # returns the reason.
+    # Returns the queries that workers wrote after the last call and that came after a Unix time. If no ring can be
+    # read, returns the reason.
     new_queries: Callable[[float], list[Query] | str]
 
 
 def run(state_dir: Path, log: Log, lifeline: int, listening: socket, blocks: Sequence[Block], tools: Tools) -> None:
     """Serve the console until the signal `STOP` comes or the other end of `lifeline` closes.
 
-    The first block is the controller's, the others are the workers'.
+    The first block belongs to the controller, the others belong to the workers.
     """
     with suppress(OSError):
         os.nice(_NICE)
@@ -117,7 +118,7 @@ class Table:
         return Snapshot(known, self._configuration, tuple(domains))
 
     def name_of(self) -> NameOf:
-        """Return a function that returns the name of a client. The names were read at most `_NAMES_S` ago."""
+        """Return a function that returns the name of a client. The names are at most `_NAMES_S` old."""
         if time.monotonic() >= self._names_due:
             with self._lock:
                 self._names = read_client_names(self._reader)
@@ -136,7 +137,7 @@ class Table:
         return name_of
 
     def explain(self, text: str, rtype: str, asker: str) -> Struct:
-        """Explain a name. Raises `ValueError` for an invalid question."""
+        """Explain a name to `asker`, as the verb `explain` does. Raises `ValueError` for an invalid question."""
         with self._lock:
             return self._explain(self._reader, text, rtype, asker)
 
@@ -144,5 +145,5 @@ class Table:
 def _configuration(composed: bytes) -> tuple[str, ...]:
     try:
         return tuple(summary.lines(model.load(composed))) if composed else ()
-    except msgspec.MsgspecError:  # a table of another version
+    except msgspec.MsgspecError:  # another version of pydns has written the table
         return ()

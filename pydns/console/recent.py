@@ -1,6 +1,6 @@
 """Keeps recent queries for the console, and finds the busiest names and clients among them. Pure.
 
-The queries come from the rings of the workers. They are read only while a browser shows the console, so an unused
+The queries come from the rings of the workers. The rings are read only while a browser shows the console, so an unused
 console costs almost nothing.
 """
 
@@ -16,7 +16,7 @@ from pydns.ring.queries import Query, name_text
 
 KEPT = 20_000
 KEPT_S = 300.0
-TOP_S = 60.0  # the busiest names and clients are those of the last minute
+TOP_S = 60.0  # the busiest names and clients are found among the queries of the last minute
 _MOST_ROWS = 100  # the most queries that one answer lists
 _BUSIEST = 8
 
@@ -60,7 +60,7 @@ class Top(Struct, frozen=True):
     """The busiest names and clients of the last minute."""
 
     queries: int = 0
-    seconds: float = 0.0  # the length of the time in which the queries came
+    seconds: float = 0.0  # the time between the oldest of the queries and now
     names: tuple[Row, ...] = ()
     clients: tuple[Row, ...] = ()
     wasted: tuple[Wasted, ...] = ()
@@ -70,7 +70,7 @@ class Wanted(NamedTuple):
     """Conditions for the queries that the reader wants to see."""
 
     text: str = ""  # a part of the name, or of the client's name or address
-    result: str = ""  # a result, such as SERVFAIL; "failed" for those that are neither NOERROR, NODATA nor NXDOMAIN
+    result: str = ""  # a result, such as SERVFAIL; "failed" means neither NOERROR, NODATA nor NXDOMAIN
     slow_s: float = 0.0
 
 
@@ -94,11 +94,11 @@ class Recent:
 
     @property
     def last(self) -> int:
-        """Return the number of the last query."""
+        """Return the number of the newest query, or 0 if there was none."""
         return self._number
 
     def lines(self, after: int, wanted: Wanted, name_of: NameOf) -> list[Line]:
-        """Return the wanted queries with a higher number, the newest first. There are at most 100."""
+        """Return the wanted queries with a number above `after`, the newest first, 100 at most."""
         found: list[Line] = []
         texts: dict[tuple[bytes, bytes], str] = {}  # name and client -> the text that is searched for the wanted text
         for number, query in reversed(self._kept.copy()):  # a copy, because another thread may add queries
