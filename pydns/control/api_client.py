@@ -1,6 +1,6 @@
 """Sends HTTP requests to an API server, with TLS, credentials and proxies. Several threads may use one client.
 
-urllib3 implements HTTP. Its retries are off, because the reflector decides when to repeat a request.
+urllib3 implements HTTP. The retries of urllib3 are off, because the reflector decides when to repeat a request.
 """
 
 import os
@@ -23,8 +23,8 @@ from pydns.control.kubeconfig import Access, ConnectError, in_cluster, read_kube
 
 _CONNECTIONS = 16  # the largest number of idle connections to keep; there are fewer kinds of objects
 
-# TCP keepalive detects within a minute that the peer disappeared without a FIN. Timeouts detect a peer that still
-# exists but sends nothing.
+# TCP keepalive detects within a minute that the peer disappeared without a FIN. Timeouts of requests detect a peer that
+# still exists but sends nothing.
 _KEEPALIVE = [
     *HTTPConnection.default_socket_options,
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -38,7 +38,7 @@ class ApiClient:
     """A client of one API server."""
 
     def __init__(self, access: Access, clock: Callable[[], float] = time.monotonic) -> None:
-        """Create a client. Raises any exception of `access.credentials`, or `ssl.SSLError` for a bad certificate."""
+        """Create a client. Raises `ssl.SSLError` for a bad certificate, and any exception of `access.credentials`."""
         self.url = access.url
         self.is_verified = access.is_verified
         self.proxy = _proxy(access, getproxies())
@@ -101,10 +101,10 @@ class ApiClient:
 
 
 def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
-    """Return a client for a context of a kubeconfig. If there is no kubeconfig, return one for this pod's cluster.
+    """Return a client for a context of a kubeconfig. Without a kubeconfig, return a client for the cluster of this pod.
 
-    This function opens no connection. It runs the credential program if the kubeconfig names one. Raises
-    `ConnectError`.
+    This function opens no connection. If the kubeconfig names a program for credentials, this function runs the
+    program. Raises `ConnectError`.
     """
     if kubeconfig is None:
         return ApiClient(in_cluster(os.environ))
@@ -112,7 +112,7 @@ def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
         return ApiClient(read_kubeconfig(kubeconfig, context))
     except ConnectError:
         raise
-    except Exception as error:  # files may have unexpected content, and programs for credentials may fail
+    except Exception as error:  # files may have any content, and programs for credentials may fail
         raise ConnectError(f"kubeconfig {kubeconfig}: {_one_line(error)}") from None
 
 
@@ -132,7 +132,8 @@ def _pool(access: Access, certificate: bytes | None, proxy: str | None) -> urlli
 
 def _tls(access: Access, certificate: bytes | None) -> ssl.SSLContext:
     context = create_urllib3_context()
-    # The CA of many clusters lacks extensions that Python 3.13 requires in strict mode. client-go accepts such a CA.
+    # The CA of many clusters lacks extensions that Python 3.13 requires in strict mode. client-go accepts such a CA,
+    # too.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not access.is_verified:
         context.check_hostname = False
@@ -147,7 +148,10 @@ def _tls(access: Access, certificate: bytes | None) -> ssl.SSLContext:
 
 
 def _load_certificate(context: ssl.SSLContext, certificate: bytes) -> None:
-    """Load a certificate and its key. `ssl` reads them only from a file, so this function creates a file in memory."""
+    """Load a certificate and its key.
+
+    `ssl` reads certificates and keys only from a file, so this function creates a file in memory.
+    """
     with os.fdopen(os.memfd_create("certificate"), "w+b", buffering=0) as file:
         file.write(certificate)
         # If the key is encrypted and no password is given, OpenSSL asks for the password at the terminal.
@@ -155,7 +159,10 @@ def _load_certificate(context: ssl.SSLContext, certificate: bytes) -> None:
 
 
 def _proxy(access: Access, environment: Mapping[str, str]) -> str | None:
-    """Return the URL of the proxy, or None. A proxy in the kubeconfig replaces the environment's, as in client-go."""
+    """Return the URL of the proxy, or None if requests use no proxy.
+
+    A proxy in the kubeconfig replaces the proxy of the environment, as in client-go.
+    """
     if access.proxy is not None:
         return access.proxy
     url = urlsplit(access.url)
@@ -166,7 +173,7 @@ def _proxy(access: Access, environment: Mapping[str, str]) -> str | None:
 
 
 def _is_direct(host: str, host_and_port: str, environment: Mapping[str, str]) -> bool:
-    """Return whether requests to a host use no proxy. This is the case for loopback and for the hosts in NO_PROXY.
+    """Return whether requests to a host use no proxy. Requests to loopback and to the hosts in NO_PROXY use no proxy.
 
     Python's `proxy_bypass` supports only suffixes of names in NO_PROXY. This function also supports networks, because
     clusters often have networks in NO_PROXY.

@@ -31,11 +31,11 @@ class Watched(NamedTuple):
 
     kinds: tuple[Kind, ...]
     label_selector: str | None = None
-    namespace_selector: str | None = None  # the selector for Namespaces. For them, it replaces `label_selector`
+    namespace_selector: str | None = None  # the selector that replaces `label_selector` for Namespaces
     only: tuple[str, str] | None = None  # the namespace and the name, if only one object is watched
     namespace: str | None = None  # the namespace of the objects; None means all namespaces
     options: Options = DEFAULTS
-    # kinds that are watched only for the names of clients. Audits skip these kinds
+    # kinds that are watched only for the names of clients; audits skip these kinds
     unaudited: frozenset[Kind] = frozenset()
 
 
@@ -46,8 +46,8 @@ class Pace(NamedTuple):
     clock: Callable[[], float] = time.monotonic
     random: Random = Random()
     # True: first ask for a listing with WatchList. False: ask for pages. Kubernetes 1.36 needs half of the CPU time to
-    # send 10,000 objects in pages, and pydns needs 60 % of the CPU time to read them. The reason is that a WatchList
-    # has a chunk for each object.
+    # send 10,000 objects in pages, and pydns needs 60 % of the CPU time to read them. A WatchList costs more, because
+    # it has a chunk for each object.
     watch_list: bool = False
 
 
@@ -57,8 +57,8 @@ PACE = Pace()
 class ApiServer:
     """Lists and watches the objects that `watched` describes, and calls `deliver` with the events.
 
-    The events keep the promises of `kube.events`. One thread delivers the events of one kind, in order. It delivers an
-    event as soon as the line of the event is complete.
+    The events keep the promises of `kube.events`. One thread delivers the events of one kind, in order. An event is
+    delivered as soon as its line has been read completely.
 
     One call of `deliver` may contain only a part of a listing. A thread that is stuck in a connection attempt may still
     run when `stop` returns, but it delivers no more events.
@@ -110,7 +110,7 @@ class ApiServer:
             thread.join(max(0, deadline - time.monotonic()))
 
     def status(self) -> dict[Kind, Status]:
-        """Return the status of each kind. Its times come from the clock in `pace`."""
+        """Return the status of each kind. The times in a status come from the clock in `pace`."""
         return {kind: watch.status() for kind, watch in self._watches.items()}
 
     def warnings(self) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ class ApiServer:
         return ()
 
     def audit(self) -> None:
-        """Compare the delivered objects with the server's objects now. Return when the comparison is finished.
+        """Compare the delivered objects with the server's objects now. Return after the comparison has finished.
 
         The audit thread also calls this method, at intervals.
         """
@@ -147,14 +147,14 @@ class _Requests:
         self._answer_s = answer_s
 
     def open(self, query: list[tuple[str, Any]], accept: str = "application/json") -> urllib3.BaseHTTPResponse:
-        """Return the response. The caller reads its body.
+        """Return the response to a GET. The caller reads its body.
 
         May raise exceptions of any type, because files and programs provide the credentials.
         """
         return self._open(self.path, query + self._selectors, accept)
 
     def open_path(self, path: str) -> urllib3.BaseHTTPResponse:
-        """Return the response for another path. The request has no selectors."""
+        """Return the response to a GET of another path, without selectors."""
         return self._open(path, [], "application/json")
 
     def _open(self, path: str, query: list[tuple[str, Any]], accept: str) -> urllib3.BaseHTTPResponse:
@@ -164,7 +164,7 @@ class _Requests:
 class _KindWatch:
     """The watch of one kind: a reflector, the code that its thread runs, and the response that the thread reads.
 
-    The audit thread and the caller of `stop` also use the reflector and `_response`. The lock protects both.
+    The audit thread and the caller of `stop` also use the reflector and `_response`. `_lock` protects the two.
     """
 
     def __init__(
@@ -208,10 +208,10 @@ class _KindWatch:
                 self._watch(request)
 
     def _find(self) -> bool:
-        """Return whether the server has the kind. If so, choose the newest API version that the server has.
+        """Return whether the server has the kind. If it has, choose the newest API version that the server has.
 
-        If it doesn't have the kind, wait first, and wait longer each time. Objects that were delivered before are kept,
-        because an API server that is starting doesn't have the CRDs yet.
+        If the server doesn't have the kind, wait before returning, longer each time. Objects that were delivered before
+        are kept, because an API server that is starting doesn't have the CRDs yet.
         """
         path = next(filter(self._has, self._kind.row.paths), None)
         self._is_found = path is not None
@@ -221,7 +221,7 @@ class _KindWatch:
             self._look_again_s = self._pace.figures.discovery_s[0]
             return True
         if not was_missing:
-            self._log("kind not served", kind=self._kind.value, action="look again now and then")
+            self._log("kind not served", kind=self._kind.value, action="check again from time to time")
         self._stopping.wait(self._look_again_s)
         self._look_again_s = min(2 * self._look_again_s, self._pace.figures.discovery_s[1])
         return False
@@ -230,7 +230,7 @@ class _KindWatch:
         try:
             response = self._requests.open_path(discovery.resources_path(path))
             return discovery.is_served(path, response.status, response.read())
-        # exceptions of any type, as in `_perform`. The first list will fail with the same error and report it
+        # Exceptions of any type, as in `_perform`. The first list will fail with the same error and report it.
         except Exception:
             return True
 
@@ -339,10 +339,13 @@ class _KindWatch:
             response.close()
 
     def _perform(self, query: list[tuple[str, Any]]) -> urllib3.BaseHTTPResponse | None:
-        """Return the response, with its body unread. If the request fails, tell the reflector and return None."""
+        """Return the response, with its body unread.
+
+        If the request fails, report this to the reflector and return None.
+        """
         try:
             return self._requests.open(query)
-        # `open` may raise exceptions of any type. The reflector retries as after other failures
+        # `open` may raise exceptions of any type. The reflector retries, as after any other failure.
         except Exception as error:
             self._fail(error)
             return None
@@ -358,10 +361,10 @@ class _KindWatch:
         self._take(lambda now: self._reflector.on_failure(failure, detail, now))
 
     def _take(self, step_at: Callable[[float], Step]) -> Step:
-        """Pass an answer to the reflector. Deliver the events and log the notices that it returns.
+        """Pass an answer to the reflector. Deliver the events and log the notices that the reflector returns.
 
-        A WatchList listing sends its events one by one. The events are useless before the listing ends, so this method
-        collects them and delivers a page of events at a time.
+        A WatchList listing sends its events one by one. Events of a listing are useless before the listing ends, so
+        this method collects them and delivers a page of events at a time.
         """
         with self._lock:
             step = step_at(self._pace.clock())
@@ -381,7 +384,10 @@ class _KindWatch:
 
 
 def _path(kind: Kind, watched: Watched) -> str:
-    """Return the path of the list of a kind. If one namespace is watched, it is the list of this namespace."""
+    """Return the path of the list of a kind.
+
+    If only one namespace is watched, return the path of the list in this namespace.
+    """
     namespace = watched.only[0] if watched.only else watched.namespace
     if namespace is None:
         return kind.row.path
@@ -412,7 +418,7 @@ def _page_query(page: ListPage | AuditPage) -> list[tuple[str, Any]]:
 
 
 def _set_timeout(response: urllib3.BaseHTTPResponse, seconds: float) -> None:
-    sock = getattr(response.connection, "sock", None)  # None: the server closes the connection after each response
+    sock = getattr(response.connection, "sock", None)  # None if the server closes the connection after each response
     if sock is not None:
         sock.settimeout(seconds)
 
@@ -422,7 +428,7 @@ def _describe(error: Exception) -> tuple[Failure, str]:
 
     The texts of urllib3 can't be used, because they contain memory addresses of objects.
     """
-    # urllib3 reports a refused connection as a timeout, too. The innermost error is the real one.
+    # urllib3 reports even a refused connection as a timeout. The innermost error shows the real cause.
     cause: BaseException = error
     while (deeper := cause.__cause__ or cause.__context__) is not None:
         cause = deeper

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Clock(NamedTuple):
-    """The controller's clocks. Both return seconds."""
+    """The controller's clocks, which return seconds."""
 
     monotonic: Callable[[], float] = time.monotonic  # measures periods and ages
     wall: Callable[[], float] = time.time  # Unix time, for values that people and other hosts read
@@ -21,7 +21,7 @@ class Every:
         self._last = clock.monotonic()
 
     def is_due(self) -> bool:
-        """Return whether the period is over. If it is over, start the next period."""
+        """Return whether the period is over. If so, start the next period."""
         now = self._clock.monotonic()
         if now - self._last < self._seconds:
             return False

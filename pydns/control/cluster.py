@@ -25,11 +25,11 @@ from pydns.table.status import MAX_LISTED, ExternalStatus, Filter, KindStatus, S
 
 _MAX_LOGGED = 120  # the longest name of an object in the log, in characters
 _MAX_TEXT = 200  # the longest text about an object in the status, in characters
-_MOST = 250  # the most records, names and addresses that are processed for one commit. This takes a few milliseconds
+_MOST = 250  # the most records, names and addresses for one commit, which take a few milliseconds
 
 
 class Cluster:
-    """The feed of one or several clusters. It implements the protocol in `control.feed`.
+    """The feed of one or several clusters. This class implements the protocol `Feed` of `control.feed`.
 
     Each source has its own state. No source waits for another source that is still listing or that can't be reached.
     """
@@ -48,7 +48,7 @@ class Cluster:
         self._serial = 0  # the serial of the last commit
         self._least_version = 0
         self._zone = Zone(options.zone)
-        self._cut: Mapping[Ref | ForeignRef, Cut] = {}  # the Services with incomplete answers that were logged
+        self._cut: Mapping[Ref | ForeignRef, Cut] = {}  # the Services with incomplete answers, as they were logged last
         # the optional kinds that were not listed yet when `facts` was last called
         self._unlisted: frozenset[Kind] = frozenset()
         self._away: frozenset[str] = frozenset()  # sources that had not been listed completely at the last `contents`
@@ -78,9 +78,10 @@ class Cluster:
             each.stop()
 
     def missing(self) -> dict[str, str | None]:
-        """Return the kinds that have not been listed completely since the start. The values are their current problems.
+        """Return the kinds that have not been listed completely since the start.
 
-        An optional kind is left out if it can't be listed. The controller doesn't wait for it.
+        The values are the current problems of the kinds. An optional kind that can't be listed is left out, because the
+        controller doesn't wait for such a kind.
         """
         return {
             f"{kind}{_of_source(each)}": problem
@@ -108,7 +109,7 @@ class Cluster:
 
     @property
     def has_new_cluster(self) -> bool:
-        """Return whether the next `contents` has more records of a source than the last one."""
+        """Return whether the next call of `contents` returns more records of a source than the last call."""
         return bool(self._away) and (self._away, self._left_out) != self._incomplete()
 
     def _incomplete(self) -> tuple[frozenset[str], frozenset[str]]:
@@ -154,9 +155,10 @@ class Cluster:
         return self._zone.is_due(self._clock.monotonic())
 
     def facts(self, *, synced: bool) -> Facts:
-        """Return the facts of the zone. The serial is the highest resourceVersion, so all replicas have the same one.
+        """Return the facts of the zone.
 
-        Manifests have no resourceVersion. For a folder of manifests, the serial comes from the clock and always grows.
+        The serial is the highest resourceVersion, so all replicas have the same serial. Manifests have no
+        resourceVersion. For a folder of manifests, the serial comes from the clock and always grows.
         """
         self._serial = self._version() or max(int(self._clock.wall()), self._serial + 1)
         self._unlisted = self._unlisted_now()
@@ -166,7 +168,7 @@ class Cluster:
     def has_new_facts(self) -> bool:
         """Return whether the set of unlisted optional kinds changed since `facts` was last called.
 
-        It changes when one of these kinds has been listed, or when the source no longer serves the kind.
+        The set changes when a kind has been listed, or when the source no longer serves the kind.
         """
         return any(each.optional for each in self.options.sources) and self._unlisted_now() != self._unlisted
 
@@ -180,7 +182,7 @@ class Cluster:
         return frozenset(found)
 
     def follow(self, before: Feed) -> None:
-        """Continue the serials of the feed `before`. That feed may have seen newer objects."""
+        """Continue the serials of the feed `before`. The feed `before` may have seen newer objects."""
         if isinstance(before, Cluster):
             self._serial, self._least_version = before._serial, before._version()
 
@@ -190,7 +192,7 @@ class Cluster:
         self._zone = self._zone.with_options(options)
 
     def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
-        """Change the TTL of the zone's records. Returns a function that changes the TTL of a published answer."""
+        """Change the TTL of the zone's records. Return a function that changes the TTL of a published answer."""
         self.options = self.options._replace(zone=self.options.zone._replace(ttl_s=ttl_s))
         return self._zone.change_ttl(ttl_s)
 
@@ -265,7 +267,7 @@ class Cluster:
             self._zone.apply_near(event)
 
     def _report(self, observed: Observed, source: str) -> None:
-        """Log that an object can't be used, once for each reason. Log when the object becomes usable again."""
+        """Log that an object can't be used, once for each reason. Also log when the object can be used again."""
         known = self._zone.skipped(source).get(observed.ref)
         reason = observed.value.reason if isinstance(observed.value, Skipped) else None
         if reason == known:
@@ -280,7 +282,7 @@ class Cluster:
     def _report_cut(self) -> None:
         """Log each Service whose answers are too large to be complete.
 
-        The same Service is logged again only after it was complete.
+        The same Service is logged again only after its answers were complete.
         """
         now = self._zone.cut
         if now is self._cut:
@@ -293,13 +295,13 @@ class Cluster:
     def _report_external(self) -> None:
         """Log each object that an external zone doesn't serve completely.
 
-        The same object is logged again only after it was complete.
+        The same object is logged again only after it was served completely.
         """
         for each, problem in self._zone.external.take_news().items():
             if problem:
                 self._log("not served", level=Level.WARNING, object=each[:_MAX_LOGGED], problem=problem[:_MAX_TEXT])
             else:
-                self._log("served as a whole again", object=each[:_MAX_LOGGED])
+                self._log("all names and records are served again", object=each[:_MAX_LOGGED])
 
     def _kind_statuses(self, source: str) -> dict[str, KindStatus]:
         status = self._sources[source].status()
@@ -328,7 +330,7 @@ class Cluster:
 
 
 def _of_source(options: SourceOptions) -> str:
-    """Return the text to add to the name of a kind. It is empty for the first source."""
+    """Return the text that names the source behind the name of a kind. The text is empty for the first source."""
     return f" of {options.name}" if options.name else ""
 
 

@@ -1,15 +1,18 @@
-"""A file or folder as the source of the live configuration. This module reads, watches and delivers its contents.
+"""A file or folder as the source of the live configuration.
 
-This module knows files. `config.inputs` knows what the texts mean, and `control.file_watch` knows when a change counts.
-Rules:
+This module reads the file or folder, watches it and delivers its contents. This module knows files. `config.inputs`
+knows what the texts mean, and `control.file_watch` knows when a change counts. Rules:
 
-1. In a folder each key is a file, as in a mounted ConfigMap. Names that begin with a dot are ignored. The files are
-   links that lead through the kubelet's folder `..data`. The kubelet replaces `..data` when the ConfigMap changes.
+1. In a folder each key is a file, as in a mounted ConfigMap. Names that begin with a dot are ignored. The files of a
+   mounted ConfigMap are links that lead through the kubelet's folder `..data`. The kubelet replaces `..data` when the
+   ConfigMap changes.
 2. A folder takes effect as a whole, and only if nothing changed while it was read. So a mixture of an old and a new
    ConfigMap never takes effect.
 3. The files in direct sub-folders of a folder with a Corefile are read, too: k3s and AKS mount `coredns-custom` there.
-   The Corefile imports them by their names. The folder's own files come before files of the same name in sub-folders.
-4. If the path doesn't exist, the defaults apply. If the path can't be read, the contents that were read last stay.
+   The Corefile imports the files of sub-folders by their names. The folder's own files come before files of the same
+   name in sub-folders.
+4. If the path doesn't exist, the defaults apply. If the path can't be read, the contents that were read last stay in
+   force.
 """
 
 import errno
@@ -61,11 +64,11 @@ class ConfigFile:
         self.watch.stop()
 
     def problem(self) -> str | None:
-        """Return why the path can't be read now, or None."""
+        """Return why the path can't be read now, or None if it can be read."""
         return self._look_problem or self._read_problem
 
     def announce(self, verdict: Verdict) -> None:
-        """Do nothing. The log and the status have the verdict."""
+        """Do nothing: a file has no place for a verdict, and the log and the status show it."""
 
     def _look(self, before: Mapping[Path, "_Look"]) -> dict[Path, "_Look"]:
         try:
@@ -77,12 +80,12 @@ class ConfigFile:
         return {self._path: look}
 
     def _read(self, path: Path) -> "States[_Look]":
-        if self._look_problem is not None:  # the path may be a FIFO now, and reading a FIFO could block for ever
+        if self._look_problem is not None:  # the path may be a FIFO now, whose reader could wait for ever
             return {path: UNSETTLED}
         look = self.watch.looked[path]
         try:
             seen = _read(path, look, self._surroundings)
-            # Rule 2. The first contents are delivered in any case.
+            # Rule 2. The first contents are delivered even if they are the defaults.
             if _look(path) != look and self._delivered is not None:
                 return {path: UNSETTLED}
         except OSError as error:
@@ -116,7 +119,8 @@ class _Look(NamedTuple):
     """The state of the path. Two states differ if the contents of the path changed."""
 
     form: _Form
-    # Sorted names and signatures. If the path is a file, its name is empty. In sub-folders a name is `folder/file`.
+    # The sorted names of files, with signatures. If the path is a file, the name is empty. In sub-folders, a name is
+    # `folder/file`.
     files: tuple[tuple[str, Signature], ...]
 
 
@@ -126,7 +130,7 @@ def _look(path: Path) -> _Look:
     except (FileNotFoundError, NotADirectoryError):
         return _Look(_Form.ABSENT, ())
     if not stat.S_ISDIR(status.st_mode):
-        if not stat.S_ISREG(status.st_mode):  # for example a FIFO: reading it could block for ever
+        if not stat.S_ISREG(status.st_mode):  # for example a FIFO, whose reader could wait for ever
             raise OSError(errno.EINVAL, "is neither a file nor a folder", str(path))
         return _Look(_Form.FILE, (("", signature(status)),))
     files, folders = _list(path)
@@ -139,7 +143,7 @@ def _look(path: Path) -> _Look:
 def _sub_folders(path: Path, folders: list[str]) -> Iterator[tuple[str, dict[str, Signature]]]:
     """Yield the sub-folders that may be a mounted ConfigMap, with their files.
 
-    A sub-folder that is too large, that may not be listed, or that was deleted meanwhile is left out.
+    A sub-folder that is too large, that pydns may not list, or that was deleted meanwhile is left out.
     """
     for folder in sorted(folders):
         try:
@@ -151,7 +155,7 @@ def _sub_folders(path: Path, folders: list[str]) -> Iterator[tuple[str, dict[str
 
 
 def _list(path: Path, most: int | None = None) -> tuple[dict[str, Signature], list[str]]:
-    """Return the files and the folders in a folder. If it has more than `most` entries, return none of them."""
+    """Return the files and the folders in a folder. If the folder has more than `most` entries, return no entry."""
     files: dict[str, Signature] = {}
     folders: list[str] = []
     with os.scandir(path) as entries:
@@ -185,7 +189,7 @@ def _read(path: Path, look: _Look, surroundings: Surroundings) -> Seen:
             try:
                 files[name] = _octets(path / below)
             except PermissionError:
-                continue  # the file may have nothing to do with the Corefile
+                continue  # the Corefile may not need this file, so it is left out
     return Seen(inputs.read_folder(files, surroundings))
 
 

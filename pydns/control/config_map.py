@@ -27,8 +27,8 @@ from pydns.log import Log
 class ConfigMapWatch:
     """Delivers the contents of ConfigMaps, from its own threads: when it has read all of them, and after each change.
 
-    The first ConfigMap is the configuration. The other ConfigMaps contain files that its Corefile imports. The
-    ConfigMaps need not exist.
+    The first ConfigMap is the configuration. The other ConfigMaps contain files that the Corefile in the first one
+    imports. It is no problem if a ConfigMap doesn't exist.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ConfigMapWatch:
             watch.server.stop()
 
     def problem(self) -> str | None:
-        """Return why a ConfigMap can't be read now, or None."""
+        """Return why a ConfigMap can't be read now, or None if all can be read."""
         for watch in self._watches:
             status = watch.server.status()[Kind.CONFIG_MAP]
             # A single failure isn't a problem yet, because the next request follows after a second and may succeed.
@@ -69,7 +69,7 @@ class ConfigMapWatch:
         return None
 
     def announce(self, verdict: Verdict) -> None:
-        """Post the verdict as an Event on the ConfigMap, unless it is the same as the last one. Returns at once."""
+        """Post the verdict as an Event on the ConfigMap, unless the last verdict was the same. Returns at once."""
         observed = self._watches[0].observed
         if observed is not None and isinstance(observed.value, ConfigMap):
             value = observed.value
@@ -115,7 +115,7 @@ class _Watch:
         self.observed: Observed | None = None
         self.is_read = False
         self._take = take
-        self._listed: Observed | None = None  # the ConfigMap, if the listing in progress contains it
+        self._listed: Observed | None = None  # the ConfigMap in the current listing, if it has come already
         self.server = ApiServer(client, Watched((Kind.CONFIG_MAP,), only=name), self._apply, log, pace)
 
     def _apply(self, events: list[Event]) -> None:

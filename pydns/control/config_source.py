@@ -10,14 +10,14 @@ from pydns.config.read import Accepted, Refused
 
 
 class Seen(NamedTuple):
-    """The current contents of a source. If the source does not exist, `result` contains the default configuration."""
+    """The current contents of a source. If the source doesn't exist, `result` has the default configuration."""
 
     result: Accepted | Refused
     exists: bool = True
 
 
 class Verdict(NamedTuple):
-    """Whether the contents of a source were accepted. The text is written for the people who edit the source."""
+    """Whether the contents of a source were accepted, with a text for the people who edit the source."""
 
     reason: str  # one word
     message: str
@@ -36,7 +36,7 @@ class ConfigSource(Protocol):
         """Stop the source. Nothing is delivered after this method has returned."""
 
     def problem(self) -> str | None:
-        """Return why the source can't be read now, or None."""
+        """Return why the source can't be read now, or None if it can be read."""
 
     def announce(self, verdict: Verdict) -> None:
         """Show a verdict where the source is edited, if there is such a place. Returns at once."""

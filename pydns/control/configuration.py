@@ -36,7 +36,10 @@ from pydns.table.writer import Writer
 
 
 class Configuration:
-    """The configuration in force. `take` receives the source's contents. `update_table` writes them to the table."""
+    """The configuration in force.
+
+    `take` receives the contents of the source. `update_table` writes the configuration to the table.
+    """
 
     def __init__(
         self,
@@ -55,13 +58,13 @@ class Configuration:
         `is_external_alone` is True, only the parts of a configuration that external zones need come into force.
         """
         self._is_external_alone = is_external_alone
-        self.config: Config | None = None  # None until the source was read, or could not be read
+        self.config: Config | None = None  # None until the first attempt to read the source has ended
         self.composed = writer.config()  # the configuration in the table, as bytes
         self._source = source
         self._name = source.name if source else "flags"
         self._writer = writer
         self._resolv_conf = resolv_conf
-        self._files: dict[str, ResolvConf] = {}  # path -> a file of nameservers that the configuration names
+        self._files: dict[str, ResolvConf] = {}  # path in the configuration -> file of nameservers
         self._log = log
         self._now = now
         self._usable_families = usable_families
@@ -117,7 +120,7 @@ class Configuration:
     def update_table(self, own: frozenset[str]) -> None:
         """Write the configuration to the table if it changed.
 
-        `own` contains the addresses of this server. They are never used as upstreams.
+        `own` contains the addresses of this server. These addresses are never used as upstreams.
         """
         self._check_source()
         if self.config is None:
@@ -126,7 +129,7 @@ class Configuration:
         composed = dump(effective), dump(self.config)
         if composed != (self.composed, self._accepted_composed):
             if not effective.upstreams and not self._is_external_alone:
-                self._log("no upstreams", level=Level.WARNING, effect="names outside the cluster are refused")
+                self._log("no upstreams", level=Level.WARNING, effect="names outside the cluster get REFUSED")
             self._writer.put_config(*composed)
             self.composed, self._accepted_composed = composed
 
@@ -154,7 +157,10 @@ class Configuration:
         return msgspec.structs.replace(config, upstreams=upstreams, routes=tuple(routes), zone_files=())
 
     def _with_families(self, config: Config) -> Config:
-        """Return a copy of the configuration in which the usable families replace `auto`. Unknown families: `all`."""
+        """Return a copy of the configuration in which the usable families replace `auto`.
+
+        If these families are unknown, `all` replaces `auto`.
+        """
         if config.families.which is not Families.AUTO:
             self._families = None
             return config
@@ -168,9 +174,9 @@ class Configuration:
         return msgspec.structs.replace(config, families=msgspec.structs.replace(config.families, which=which))
 
     def status(self, waiting_for: Mapping[str, str | None]) -> ConfigStatus:
-        """Return the status. `waiting_for` contains the kinds that the new cluster options need but that aren't listed.
+        """Return the status. `waiting_for` contains the kinds that new cluster options need and that aren't listed yet.
 
-        Its values are the current problems of these kinds.
+        The values of `waiting_for` are the current problems of these kinds.
         """
         result = self._seen.result if self._seen else None
         return ConfigStatus(
@@ -188,7 +194,10 @@ class Configuration:
         )
 
     def _check_source(self) -> None:
-        """If the source can't be read, log the reason once and fall back to another configuration."""
+        """If the source can't be read, log the reason once.
+
+        If no configuration is in force yet, fall back to an earlier one or to the defaults.
+        """
         problem = self._source.problem() if self._source else None
         if problem == self._problem:
             return
@@ -239,7 +248,7 @@ class Configuration:
             return "keeping the previous configuration"
         if self._kept is None:
             self._put_in_force(Config())
-            return "taking the defaults: there is no previous configuration"
+            return "using the defaults, because there is no earlier configuration"
         self._put_in_force(self._kept)
         return "keeping the configuration from before the restart"
 
@@ -252,7 +261,7 @@ class Configuration:
         self.config = config = self._with_effect(config)
         self._hash = hashlib.sha256(dump(config)).hexdigest()[:12]
         if self._state() is ConfigState.ABSENT:
-            # A flag named the source, so the operator expects it to exist.
+            # An operator who names a source in a flag expects the source to exist.
             self._log("configuration not found", level=Level.WARNING, source=self._name, action="taking the defaults")
         elif self._source is not None:
             self._log("configuration in force", source=self._name, hash=self._hash)

@@ -1,8 +1,8 @@
-"""The controller updates the answer table when the feed or the configuration changes. It is the only writer.
+"""The controller updates the answer table when the feed or the configuration changes.
 
-Other threads post calls. `control.program` runs these calls in the controller's thread and then calls `turn`. `turn`
-compiles the changes and commits them. So a burst of events becomes one commit, and a single event is committed without
-a delay. A turn has these steps, in this order:
+The controller is the only writer of the table. Other threads post calls. `control.program` runs these calls in the
+controller's thread and then calls `turn`. `turn` compiles the changes and commits them. So the changes of many calls
+become one commit, and a single event is committed without a delay. A turn has these steps, in this order:
 
 1. `configure` writes the configuration in force to the table, and passes it to all objects that depend on it.
 2. `_choose_feed` reacts to changed cluster options: it makes a new zone, or opens a second feed that takes over later.
@@ -44,7 +44,7 @@ _STATUS_S = 1.0  # the time between two publications of the status
 _MAX_WARNINGS = 100  # the largest number of warnings in the status
 _RETRY_S = 5.0  # the time between two attempts to write to a full disk
 _CONFIGURATION, _RECORDS = "configuration", "records"
-_READER_CHECK_S = 30.0  # the time between two checks for reader slots of killed workers; each check frees such slots
+_READER_CHECK_S = 30.0  # the time between two checks that free the reader slots of killed workers
 
 
 class Inputs(NamedTuple):
@@ -57,7 +57,7 @@ class Inputs(NamedTuple):
     source_name: str  # the name of the source of the feeds' objects
     own_addresses: tuple[bytes, ...]  # the addresses at which this server listens
     unknown_clients: "UnknownClients | None" = None
-    health: "HealthEvents | None" = None  # None: nobody posts Events about this server
+    health: "HealthEvents | None" = None  # None if no Events about this server are posted
 
 
 class Controller:
@@ -72,15 +72,15 @@ class Controller:
         self._look = Every(LOOK_S, clock)
         self._status = Every(_STATUS_S, clock)
         self._reader_check = Every(_READER_CHECK_S, clock)
-        self.is_table_new = bool(writer.thrown_away)  # True: the old table was discarded; workers still have it open
-        self._restored = writer.is_whole()  # True: until synced, the table answers with the data from before the start
+        self.is_table_new = bool(writer.thrown_away)  # True: the old table is discarded, but workers still have it open
+        self._restored = writer.is_whole()  # True: until synced, the table has records from before the start
         self._configured: Config | None = None  # the configuration that was applied last
         self._wanted: ClusterOptions | None = None  # the options of `_configured`; None until a configuration is known
         self._feed: Feed | None = None  # the feed in force: the table has its records
-        self._next: Feed | None = None  # the feed with the wanted options; it takes over when it has listed all kinds
+        self._next: Feed | None = None  # the feed that takes over when it has listed all kinds
         self._problem = ""  # why the feed with the wanted options couldn't be opened
-        self._published = False  # True: the table has records of `_feed`
-        self._synced = False  # True: the table has all records of `_feed`
+        self._published = False  # whether the table has records of `_feed`
+        self._synced = False  # whether the table has all records of `_feed`
         self._unwritten: set[str] = set()  # the parts that didn't fit on the disk: `_CONFIGURATION`, `_RECORDS`
         self._retry = Every(_RETRY_S, clock)
 
@@ -92,7 +92,10 @@ class Controller:
         self.configure()
 
     def close(self) -> None:
-        """Close the table. Threads of the inputs may still post calls, but the caller must not run these calls."""
+        """Close the table. Threads of the inputs may still post calls after that.
+
+        The caller must not run these calls.
+        """
         self._writer.close()
 
     def take_configuration(self, seen: Seen) -> None:
@@ -143,7 +146,7 @@ class Controller:
             statics.set_reverse_zones(self._wanted.zone.reverse_apexes)
             statics.set_shared_zones(self._wanted.zone.shared_apexes)
             for domain in self._wanted.doubled:
-                action = "the first cluster with the domain counts"
+                action = "using the cluster that comes first in the configuration"
                 self._log("several clusters have a domain", level=Level.WARNING, domain=to_text(domain), action=action)
             self._report_external(config, [each.domain for each in self._wanted.zone.domains])
         statics.look()
@@ -187,10 +190,10 @@ class Controller:
     def _has_not_fit(self, what: str, error: DiskFullError) -> None:
         """Log once that the disk is full, and remember the part that could not be written.
 
-        The write is tried again later.
+        `publish` tries the write again later.
         """
         if not self._unwritten:
-            action = f"answer from the table as it is, and try again every {_RETRY_S:.0f} s"
+            action = f"keep answering from the table as it is, and try to write again every {_RETRY_S:.0f} s"
             self._log("disk full", level=Level.ERROR, problem=error, action=action)
         self._unwritten.add(what)
 
@@ -207,7 +210,7 @@ class Controller:
         if self._inputs.health is not None:
             self._inputs.health.take(whole)
         status = encode(whole)
-        with suppress(DiskFullError):  # the next status may fit into the table. The probes already have this status
+        with suppress(DiskFullError):  # the next status may fit into the table, and the probes already have this status
             self._writer.put_status(status)
 
     def status(self) -> Status:
@@ -244,7 +247,7 @@ class Controller:
         """Make sure that the feed in force has the wanted options, or that a feed with these options takes over later.
 
         If only the zone changes, the new zone is published in one commit. A new source must list all objects first.
-        Until then the table follows the feed in force, so no client sees a half-listed cluster.
+        Until the new source has done so, the table follows the feed in force. So no client sees a half-listed cluster.
         """
         coming = self._next or self._feed
         if coming is not None and coming.options == wanted:
@@ -284,7 +287,7 @@ class Controller:
     def _change_zone(self, feed: Feed, wanted: ZoneOptions) -> None:
         is_ttl_alone = feed.options.zone._replace(ttl_s=wanted.ttl_s) == wanted
         # With external zones, the TTLs in published answers can't be rewritten. A record of an external zone has its
-        # own TTL. This TTL must not change, but it may be equal to the cluster's old TTL.
+        # own TTL. This TTL must not change, but may be equal to the cluster's old TTL, so the two can't be told apart.
         has_own_ttls = bool(wanted.external or wanted.further) or wanted.has_client_classes
         if self._published and is_ttl_alone and not has_own_ttls:
             # Rewriting the TTL in the answers of the table takes a quarter of the time of compiling them.
@@ -309,7 +312,7 @@ class Controller:
     # Writing the table.
 
     def _publish_feed(self, feed: Feed) -> None:
-        """Write all records of a feed when every kind has been listed. After that, write only the changes.
+        """Write all records of a feed when every kind has been listed. In later calls, write only the changes.
 
         Nothing is written earlier: if EndpointSlices were missing, names of headless Services would be NXDOMAIN. If a
         kind can't be listed, the records of the other kinds are written, but the table is not marked as synced.

@@ -1,8 +1,8 @@
 """Posts Events, which `kubectl describe` and `kubectl get events` show.
 
 A separate thread posts the Events, so nothing waits for the API server. An Event that can't be posted is dropped,
-because the log and the status have the same content. The permission to create Events is optional.
-`control.config_map` posts Events on the ConfigMap, and `control.health_events` posts those on the pod of pydns.
+because the log and the status have the same content. The permission to create Events is optional. `control.config_map`
+posts Events on the ConfigMap, and `control.health_events` posts Events on the pod of pydns.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from pydns.log import Level, Log
 
 _ANSWER_S = 10.0
 _MOST_WAITING = 16
-_LONGEST = 1024  # the most octets of a message. The API server refuses a longer message
+_LONGEST = 1024  # the most octets of a message; the API server refuses longer ones
 _CONFLICT = 409  # the Event exists already
 
 
 class Subject(NamedTuple):
-    """The object that an Event is about. An unknown uid or resource version is empty."""
+    """The object that an Event is about. The uid or resource version is empty if it is unknown."""
 
     kind: str
     namespace: str
@@ -42,7 +42,8 @@ class Event(NamedTuple):
     first: float
     last: float
     times: int = 1  # how often the event happened from `first` to `last`
-    # Events with the same content and identity exist once in the cluster. The empty identity stands for all replicas.
+    # Events with the same content and identity become one Event in the cluster. The empty identity stands for all
+    # replicas.
     identity: str = ""
 
 
@@ -58,7 +59,10 @@ class EventPoster:
         self._thread: threading.Thread | None = None
 
     def post(self, event: Event) -> None:
-        """Post an Event soon. May be called by one thread only. If too many wait already, the Event is dropped."""
+        """Post an Event soon. May be called by one thread only.
+
+        If too many Events wait already, this one is dropped.
+        """
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="events", daemon=True)
             self._thread.start()
@@ -97,8 +101,8 @@ class EventPoster:
 def _manifest(event: Event, host: str) -> dict[str, object]:
     """Return an Event as the API server expects it.
 
-    Its name is a hash of its content. So only the first of several replicas posts an Event without an identity, and a
-    restarted replica doesn't post it again.
+    The name of the Event is a hash of its content. So only the first of several replicas posts an Event without an
+    identity, and a restarted replica doesn't post the Event again.
     """
     about = event.about
     content = about, event.reason, event.message, event.is_warning, event.times, event.identity

@@ -24,9 +24,9 @@ class FeedStatus(NamedTuple):
     cut: Mapping[str, str] = {}  # object -> the part of the object that is missing in answers
     without_endpoints: Mapping[str, str] = {}  # headless Service without a ready endpoint -> its other endpoints
     kinds: Mapping[str, KindStatus] = {}
-    warnings: Sequence[str] = ()  # a warning, with file and line, for each part of the source's files that is left out
-    is_whole: bool = True  # False: `contents` lacks records of clusters that have not been listed completely
-    sources: Mapping[str, SourceStatus] = {}  # the further sources
+    warnings: Sequence[str] = ()  # for each part of the source's files that is left out, a warning with file and line
+    is_whole: bool = True  # False if `contents` lacks records, because a cluster has not been listed completely
+    sources: Mapping[str, SourceStatus] = {}  # name -> status, of the sources after the first one
     external: ExternalStatus | None = None  # None if no external zones are configured
 
 
@@ -41,7 +41,7 @@ class Feed(Protocol):
         """Start to follow the source. Raises `SourceError` if the source can't be used at all."""
 
     def stop(self) -> None:
-        """Stop following the source. The records are kept."""
+        """Stop following the source. The feed keeps its records."""
 
     def missing(self) -> Mapping[str, str | None]:
         """Return the kinds that have not been listed completely since the start. The values are their current problems.
@@ -55,25 +55,25 @@ class Feed(Protocol):
 
     @property
     def has_new_cluster(self) -> bool:
-        """Return whether a cluster can be served now that was missing or incomplete in the last `contents`."""
+        """Return whether a cluster that the last `contents` lacked, or had only in part, can be served now."""
 
     def absent(self) -> tuple[bytes, ...]:
         """Return the zones of clusters that were not listed completely at the last `contents`.
 
-        The table may have their records from before a restart. The controller keeps these records.
+        The table may have records of these zones from before a restart. The controller keeps such records.
         """
 
     def contents(self) -> Iterable[Contents]:
         """Return all records in pieces, and mark them as published. The caller must iterate to the end.
 
-        Some large Services may be left out. Then `changes` returns their records later, and `facts` contains their
+        Some large Services may be left out. If so, `changes` returns their records later, and `facts` contains their
         names.
         """
 
     def changes(self) -> Changes:
         """Return the changes since the last `changes` or `contents`, and mark them as published.
 
-        If the changes are too many for one commit, return a part of them. Then `is_behind` is true.
+        If the changes are too many for one commit, return a part of them. In this case, `is_behind` is true.
         """
 
     @property
@@ -85,13 +85,13 @@ class Feed(Protocol):
 
     @property
     def has_new_facts(self) -> bool:
-        """Return whether `facts` changed, apart from the serial. They can change although no record changed."""
+        """Return whether `facts` changed, apart from the serial. The facts can change although no record changed."""
 
     def follow(self, before: "Feed") -> None:
-        """Continue the serials of the feed that this one replaces."""
+        """Continue the serials of the feed that this feed replaces."""
 
     def change_zone(self, options: ZoneOptions) -> None:
-        """Make all records again with other options. After that, all records are treated as unpublished."""
+        """Make all records again with other options. All records then count as unpublished."""
 
     def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
         """Change the TTL of all records. Returns a function that changes the TTL of a published answer."""

@@ -1,17 +1,17 @@
 """Watches files. This module detects changed files, decides when a change takes effect, and reports mistakes in files.
 
-This module knows files and one thread. It doesn't know the contents of files. Manifests, zone files, the configuration
-and resolv.conf are watched with this module. Rules:
+This module knows files and one thread. This module doesn't know the contents of files. Manifests, zone files, the
+configuration and resolv.conf are watched with this module. Rules:
 
 1. A change takes effect when two looks in a row find the same state. So a half-written file has no effect. An editor
-   may delete a file and then rename a new one. Between these steps, the missing file has no effect. The thread looks
-   twice a second, and 0.25 s after a look that found a change. So a change takes effect within a second.
+   may delete a file and then rename a new one. While the file is missing between these two steps, nothing changes. The
+   thread looks twice a second, and 0.25 s after a look that found a change. So a change takes effect within a second.
 2. A look uses stat, not inotify. The standard library doesn't support inotify, and inotify reports nothing on network
    file systems and in the mounted volumes of some runtimes. A look at 100 files costs 0.8 ms.
 3. A file that could not be read is read again at every look. The cause of the failure may disappear although the state
    of the file stays the same.
-4. The files that were read at the start are read once more. A tick of the file system's clock takes milliseconds, and a
-   change within the same tick may leave the state of the file as it was.
+4. The files that were read at the start are read once more at the next look. A tick of the file system's clock takes
+   milliseconds, and a change within the same tick may leave the state of the file as it was.
 """
 
 import os
@@ -32,7 +32,7 @@ from pydns.process.sources import folder_problem
 LOOK_S = 0.25  # the time between two looks while a change waits for the second one
 _QUIET = 2  # while no change waits, the time between two looks is this many times longer
 PROGRESS_S = 2.0  # the time between two lines of the log while a folder is first read
-_MOST_LOGGED = 20  # the largest number of mistakes that are logged for one file
+_MOST_LOGGED = 20  # the most new mistakes of one file that are logged at once
 
 
 class Unsettled(Enum):
@@ -43,16 +43,16 @@ class Unsettled(Enum):
 
 UNSETTLED: Literal[Unsettled.UNSETTLED] = Unsettled.UNSETTLED
 State = TypeVar("State", bound=Hashable)  # the state of a file; two states differ if the file changed
-States = dict[Path, State | Unsettled | None]  # file -> its state when it was read; None: the file didn't exist
+States = dict[Path, State | Unsettled | None]  # file -> its state when it was read, or None if the file didn't exist
 
 
 class FileWatch(Generic[State]):
     """Reads files again after they have changed.
 
     `look` gets the result of the last look and returns the state of every file that exists now. `read` reads one file.
-    It returns the states of that file and of the files that it includes. `forget` is called for a file that was
-    deleted. `after_look` is called at the end of a look. These four functions run in the thread of this watch, or in
-    the thread that calls `read_all` or `poll`.
+    `read` returns the states of the file and of the files that it includes. `forget` is called for a file that was
+    deleted. `after_look` is called at the end of a look. The four functions run in the thread of this watch, or in the
+    thread that calls `read_all` or `poll`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class FileWatch(Generic[State]):
         thread: str = "",
         look_s: float = LOOK_S,
     ) -> None:
-        """Create a watch. It doesn't start the thread.
+        """Create a watch, without starting its thread.
 
         `is_read` returns False for a file that is only read when another file includes it. `thread` is the name of the
         thread.
@@ -98,7 +98,7 @@ class FileWatch(Generic[State]):
         for done, path in enumerate(files, start=1):
             if self._stopping.is_set():
                 return False
-            self._in_force[path] = dict.fromkeys(self._read(path), UNSETTLED)  # rule 4: read it once more
+            self._in_force[path] = dict.fromkeys(self._read(path), UNSETTLED)  # rule 4: read the file once more
             progress(done, len(files))
         return True
 
@@ -113,7 +113,7 @@ class FileWatch(Generic[State]):
     def stop(self) -> None:
         """Stop the thread. The thread first finishes the file that it is reading.
 
-        None of the callables is called after this method has returned.
+        After this method has returned, the thread calls none of the functions.
         """
         self._stopping.set()
         if self.is_started:
@@ -186,9 +186,10 @@ class Progress:
 
 
 class Mistakes:
-    """The current mistakes and warnings of files. Each mistake or warning is logged once, and so is its correction.
+    """The current mistakes and warnings of files. Each mistake or warning is logged once.
 
-    A file with a mistake is not in force. A file with warnings is in force, without the parts that the warnings name.
+    The correction of a file is logged, too. A file with a mistake is not in force. A file with warnings is in force,
+    without the parts that the warnings name.
     """
 
     def __init__(self, noun: str, log: Log, is_kept: Callable[[Path], bool]) -> None:
@@ -196,7 +197,7 @@ class Mistakes:
 
         `noun` is the word for a file in the log. `is_kept` returns whether an earlier state of a file is in force.
         """
-        # file -> its mistakes or warnings. These dicts are replaced, never changed, so any thread may read them.
+        # file -> its mistakes, or its warnings. The dicts are replaced, never changed, so any thread may read them.
         self.found: dict[Path, tuple[str, ...]] = {}
         self.warnings: dict[Path, tuple[str, ...]] = {}
         self._noun = noun
@@ -207,11 +208,11 @@ class Mistakes:
         """Set the mistakes and warnings of a file, or the mistakes of a folder that can't be listed."""
         before, warned = self.found.get(path, ()), self.warnings.get(path, ())
         if mistakes:
-            action = "keeping its last good state" if self._is_kept(path) else "left out until it has no mistake"
+            action = "keeping the last good state" if self._is_kept(path) else "left out until corrected"
             self._log_new("mistake", path, mistakes, before, action)
         elif before:
             self._log(f"{self._noun} accepted again", file=str(path))
-        self._log_new("warning", path, warnings, warned, "the rest is in force")
+        self._log_new("warning", path, warnings, warned, "using the rest of the file")
         self.forget(path)
         if mistakes:
             self.found = {**self.found, path: tuple(mistakes)}
@@ -274,18 +275,18 @@ def cannot_be_read(path: Path, error: OSError) -> str:
 def scan(
     root: Path, endings: tuple[str, ...], found: dict[Path, Signature], paths: dict[str, Path]
 ) -> Iterator[tuple[Path, OSError]]:
-    """Put the files in `root` and its sub-folders into `found`. Yield each folder that can't be read, with its error.
+    """Put the files in `root` and its sub-folders into `found`. Yield each folder that can't be read, with the error.
 
-    Names that begin with a dot are left out. Editors use such names for their own files, and a mounted ConfigMap has
-    `..data`. The files of a mounted ConfigMap are found by their plain names, which are links. A link to a folder is
-    followed if the folder is below `root` and has not been scanned under another name. `paths` keeps the `Path` objects
-    from one scan to the next, because making and hashing them would take most of the time.
+    Names that begin with a dot are left out. Editors give such names to their temporary files, and a mounted ConfigMap
+    has `..data`. The files of a mounted ConfigMap are found by their plain names, which are links. A link to a folder
+    is followed if the folder is below `root` and has not been scanned under another name. `paths` keeps the `Path`
+    objects from one scan to the next, because making and hashing them would take most of the time.
     """
     real_root = os.path.realpath(root)
     folders, links = [root], list[Path]()
     seen: set[tuple[int, int]] = set()
     while folders or links:
-        folder = folders.pop() if folders else links.pop(0)  # follow links last, so a folder is found by its own name
+        folder = folders.pop() if folders else links.pop(0)  # links come last, so a folder is found by its own name
         try:
             status = folder.stat()
             if (status.st_dev, status.st_ino) in seen:

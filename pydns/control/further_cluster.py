@@ -1,6 +1,7 @@
-"""The source of a further cluster. It delivers objects from the API server when the kubeconfig can be used.
+"""The source of a further cluster.
 
-A missing or wrong kubeconfig is a problem of this cluster alone. The thread reads it again until it can be used, so a
+The source of a further cluster delivers objects from the API server as soon as the kubeconfig can be used. A missing or
+wrong kubeconfig is a problem of this cluster alone. A thread reads the kubeconfig again until it can be used, so a
 Secret may be mounted later.
 """
 
@@ -20,7 +21,7 @@ _RETRY_S = 5.0  # the time between two attempts to use the kubeconfig
 
 
 class _Unreached(NamedTuple):
-    """The status of each kind before there is an API server."""
+    """The status of each kind before an API server can be asked."""
 
     problem: str | None
     last_event: float | None = None
@@ -41,7 +42,7 @@ class FurtherCluster:
         retry_s: float = _RETRY_S,
         connect_to: Callable[[Path, str | None], ApiClient] = connect,
     ) -> None:
-        """Create the source. `name` is for the log."""
+        """Create the source. `name` is the name of the cluster for the log."""
         self._name = name
         self._access = access
         self._watched = watched
@@ -52,7 +53,7 @@ class FurtherCluster:
         self._problem: str | None = None
         self._server: ApiServer | None = None
         self._stopping = threading.Event()
-        self._lock = threading.Lock()  # `stop` may run while the API server's threads are started
+        self._lock = threading.Lock()  # `stop` may run while another thread starts the threads of the API server
         self._thread = threading.Thread(target=self._open, name=f"cluster {name}", daemon=True)
 
     def start(self) -> None:
@@ -69,7 +70,7 @@ class FurtherCluster:
     def status(self) -> Mapping[Kind, SourceKindStatus]:
         """Return the status of each kind.
 
-        Until the kubeconfig can be used, the problem of each kind is the reason why it can't be used.
+        Until the kubeconfig can be used, each kind has the same problem: why the kubeconfig can't be used.
         """
         server = self._server
         return dict.fromkeys(self._watched.kinds, _Unreached(self._problem)) if server is None else server.status()

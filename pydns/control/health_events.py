@@ -2,10 +2,10 @@
 
 The controller calls `HealthEvents.take` with each status. The rules:
 
-1. An Event is about a change. A route has no live upstream any more, or has one again. The data of the cluster has been
-   old for `OLD_S`, or is current again.
-2. For each reason, at most one Event is posted in `PAUSE_S`. Changes in between are counted, and the next Event has
-   their number, the time of the first one and the messages of the last ones.
+1. An Event reports one of these changes. A route has no live upstream any more, or has a live upstream again. The data
+   of the cluster has been old for `OLD_S`, or is current again.
+2. For each reason, at most one Event is posted in `PAUSE_S`. Changes within this time are counted. The next Event has
+   their number, the time of the first change and the messages of the last changes.
 3. Each replica has its own connections to the API server and the upstreams. So each replica posts Events on its own
    pod.
 """
@@ -39,7 +39,7 @@ class Health:
 
     def __init__(self) -> None:
         self._down: set[str] = set()  # routes without a live upstream
-        self._old_since: float | None = None  # when the table began to lack objects
+        self._old_since: float | None = None  # since when the cluster has not been synced, in monotonic time
         self._is_old = False
 
     def changes(self, status: Status, now: float) -> Iterator[Change]:
@@ -49,7 +49,7 @@ class Health:
         for route in sorted(down - self._down):
             yield Change(UPSTREAMS_DOWN, f"no upstream of {_title(route)} answers")
         for route in sorted(self._down - down):
-            if route in known:  # a route that the configuration no longer has gets no Event
+            if route in known:  # no Event for a route that the configuration no longer has
                 yield Change(UPSTREAMS_UP, f"an upstream of {_title(route)} answers again")
         self._down = down
         yield from self._data_changes(status, now)
@@ -102,7 +102,7 @@ class HealthEvents:
     """Posts Events on the pod of pydns. One thread calls `take`, which returns at once."""
 
     def __init__(self, about: Subject, identity: str, post: Callable[[Event], None], clock: Clock) -> None:
-        """`identity` makes Events of different replicas different. `post` may drop an Event."""
+        """`identity` makes the Events of this replica differ from those of others. `post` may drop an Event."""
         self._about = about
         self._identity = identity
         self._post = post
@@ -138,7 +138,7 @@ def own_subject(environment: Mapping[str, str], configmap: tuple[str, str] | Non
     """Return the object for Events about pydns itself, or None. Without an object, no Event is posted.
 
     The object is the pod, if the variables POD_NAME and POD_NAMESPACE name the pod. The manifests set these variables
-    with the downward API. Otherwise, the object is the ConfigMap of the configuration.
+    with the downward API. Without these variables, the object is the ConfigMap of the configuration.
     """
     if (name := environment.get("POD_NAME")) and (namespace := environment.get("POD_NAMESPACE")):
         return Subject("Pod", namespace, name, environment.get("POD_UID", ""))

@@ -11,7 +11,7 @@ from pydns.log import Level, Log
 
 
 class HostsFiles:
-    """The current hosts of all files. While a file can't be read, its last hosts are used."""
+    """The current hosts of all files. While a file can't be read, the hosts that were read last are used."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -19,11 +19,11 @@ class HostsFiles:
         self._hosts: tuple[Host, ...] = ()
 
     def set_files(self, files: Sequence[HostsFile]) -> None:
-        """Follow these files, and no others. A file that was already followed keeps its hosts."""
+        """Read these files from now on, and no other files. A file that was followed before keeps its hosts."""
         self._files = {each: self._files.get(each) or _File(each, self._log) for each in files}
 
     def hosts(self) -> tuple[Host, ...]:
-        """Look at the files. Return the same tuple as before if nothing changed."""
+        """Look at the files and return their hosts. Return the same tuple as before if nothing changed."""
         hosts = tuple(chain.from_iterable([file.hosts() for file in self._files.values()]))
         if hosts != self._hosts:
             self._hosts = hosts

@@ -1,17 +1,18 @@
-"""Runs an HTTP server for probes and scrapes. It serves pages by path, on sockets that the supervisor keeps open.
+"""Runs an HTTP server for probes and scrapes.
 
-The server runs in its own thread. h11 parses requests and composes responses. This module limits the number of clients,
-and the time that a client may take. It doesn't know the contents of the pages. It doesn't use aiohttp, because
-importing aiohttp costs 0.16 s and 9.5 MB. It doesn't use `http.server`, because that needs a thread for each
-connection, and a client can keep this thread busy without a limit. Rules:
+The server has its pages by path, and uses sockets that the supervisor keeps open. The server runs in its own thread.
+h11 parses requests and composes responses. This module limits the number of clients, and the time that a client may
+take. This module doesn't know the contents of the pages. This module doesn't use aiohttp, because importing aiohttp
+costs 0.16 s and 9.5 MB. It doesn't use `http.server` either, because `http.server` needs a thread for each connection,
+and a client can keep this thread busy without a limit. Rules:
 
 1. The server answers a request or closes the connection within `PATIENCE_S`, even if the client sends or reads slowly.
-2. The head of a request has at most `MAX_REQUEST` octets. The server ignores a body. A connection has one request.
+2. The head of a request has at most `MAX_REQUEST` octets. The server ignores a body. A connection carries one request.
 3. A client address has at most `SHARE` connections at a socket. A further connection replaces the oldest connection of
    the address, so a client that leaves connections idle can still send a request. There is one exception: if the oldest
    connection began less than `SHARE_S` ago, the server closes the new connection unread.
-4. A socket has at most `MAX_CONNECTIONS`. For one more connection, the server closes the newest connection of the
-   address that has the most connections.
+4. A socket has at most `MAX_CONNECTIONS` connections. To accept one more, the server closes the newest connection of
+   the address with the most connections.
 5. A socket accepts at most `TURN` connections every `TURN_S`. Further connections wait in the kernel or are lost. So a
    flood at one socket takes little time from the other sockets and from the rest of the process.
 6. A slow page is made in one of `SLOW_PAGES` threads, so probes don't wait for it.
@@ -38,17 +39,17 @@ PATIENCE_S = 5.0
 MAX_REQUEST = 8192
 _MAX_FIELDS = 20  # the most fields in the query of a URL
 MAX_CONNECTIONS = 64
-SHARE, SHARE_S = 16, 0.05  # one address can send 320 requests a second. They take 10 % of a CPU
+SHARE, SHARE_S = 16, 0.05  # so an address can send 320 requests a second, which take 10 % of a CPU
 SLOW_PAGES = 2
-TURN, TURN_S = 128, 0.005  # 25,600 connections a second; closing 5,000 connections a second takes 13 % of a CPU
+TURN, TURN_S = 128, 0.005  # at most 25,600 connections a second; closing 5,000 connections a second takes 13 % of a CPU
 
 
 class Request(NamedTuple):
     """A GET of a page."""
 
     path: str
-    query: Mapping[str, str]  # the last value counts if a name is repeated
-    headers: Mapping[str, str]  # names are in lower case
+    query: Mapping[str, str]  # if a name is repeated, the last value counts
+    headers: Mapping[str, str]  # the names of fields are in lower case
 
 
 class Page(NamedTuple):
@@ -78,7 +79,10 @@ Pages = Mapping[str, MakePage]  # path -> function that returns the page; the se
 
 
 def kept(make: Callable[[], Page], seconds: float, clock: Clock) -> MakePage:
-    """Return a function that makes a page at most once in `seconds`. At other times, it returns the last page."""
+    """Return a function that makes a page at most once in `seconds`.
+
+    Within this time, the function returns the last page again.
+    """
     made: list[Page] = []
     period = Every(seconds, clock)
 
@@ -137,7 +141,7 @@ class _Connections:
         self._by_address.setdefault(address, deque()).append(_Connection(now, task))
 
     def make_room(self, address: str, now: float) -> bool:
-        """Return whether the address may have one more connection. If necessary, close another one."""
+        """Return whether the address may have one more connection. If necessary, close another connection."""
         if self._count() == MAX_CONNECTIONS:
             self._forget_ended(now)
         own = self._by_address.get(address, deque())
@@ -167,7 +171,7 @@ class _Connections:
 
 def _begin(connected: socket, pages: Pages, log: Log) -> asyncio.Task[None]:
     task = asyncio.get_running_loop().create_task(_converse(connected, pages, log))
-    # closes the connection even if the task is cancelled before it starts
+    # the callback closes the connection even if the task is cancelled before it starts
     task.add_done_callback(lambda _: connected.close())
     return task
 

@@ -25,19 +25,19 @@ _TOKEN_S = 60.0  # how long a token from a file is used before the file is read 
 
 
 class ConnectError(Exception):
-    """The flags don't name a usable API server. The message is one line with the reason."""
+    """The flags don't name a usable API server. The message of this error is one line with the reason."""
 
 
 class Access(NamedTuple):
     """The address of an API server, and the data that a client needs to connect."""
 
     url: str
-    credentials: Callable[[], Credentials]  # may read a file or run a program, and may raise any exception
+    credentials: Callable[[], Credentials]  # may read a file or run a program, and raise any exception
     ca: bytes | None = None  # certificates of trusted CAs, in PEM; None: the system's CAs
-    is_verified: bool = True  # True: check the certificate of the server
+    is_verified: bool = True  # whether to check the certificate of the server
     server_name: str | None = None  # the name in the certificate of the server; None: the host of the URL
     proxy: str | None = None
-    uses_environment: bool = True  # True: use the proxy that environment variables name
+    uses_environment: bool = True  # whether to use the proxy that environment variables name
 
 
 def in_cluster(environment: Mapping[str, str], service_account: Path = SERVICE_ACCOUNT) -> Access:
@@ -56,7 +56,7 @@ def in_cluster(environment: Mapping[str, str], service_account: Path = SERVICE_A
 
 
 def read_kubeconfig(path: Path, context: str | None = None) -> Access:
-    """Return the access that a context of a kubeconfig describes. The default is the current context.
+    """Return the access that a context of a kubeconfig describes. If `context` is empty, use the current context.
 
     This function runs no credential program. Raises `ConnectError`.
     """
@@ -106,7 +106,10 @@ _Entry = TypeVar("_Entry")
 
 
 class _TokenFile:
-    """A token in a file. Kubernetes replaces the token of a pod long before it expires."""
+    """A token in a file, which is read again from time to time.
+
+    Kubernetes replaces the token of a pod long before it expires.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -116,7 +119,7 @@ class _TokenFile:
 
 
 class _Files:
-    """The files that a kubeconfig names. Their paths are relative to its folder."""
+    """The files that a kubeconfig names. The paths of these files are relative to the folder of the kubeconfig."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -132,7 +135,7 @@ class _Files:
         if data:
             try:
                 return base64.b64decode(data)
-            except ValueError:  # this error is also raised for characters that aren't ASCII
+            except ValueError:  # `b64decode` raises this error for characters that aren't ASCII, too
                 raise _Wrong(f"{key}-data: is not base64") from None
         return self.path(path).read_bytes() if path else None
 
@@ -143,7 +146,7 @@ def _load(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise _Wrong(f"is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not isinstance(content.get("contexts"), list):
-        raise _Wrong("is not a kubeconfig: no list of contexts in it")
+        raise _Wrong("is not a kubeconfig: it has no contexts")
     return content
 
 

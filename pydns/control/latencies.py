@@ -22,7 +22,10 @@ class Latencies:
         self._kept: deque[tuple[float, dict[str, _Sums]]] = deque()
 
     def measure(self, workers: Sequence[Totals], now: float) -> dict[str, float]:
-        """Return the mean reply time of each upstream. An upstream without a reply in the last minute is left out."""
+        """Return the mean reply time of each upstream.
+
+        The result lacks upstreams that sent no reply in the last minute.
+        """
         current = _sums(workers)
         self._kept.append((now, current))
         while len(self._kept) > 1 and self._kept[1][0] <= now - RECENT_S:

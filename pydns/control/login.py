@@ -20,17 +20,17 @@ _EARLY_S = 10.0  # credentials are renewed this long before they expire
 class Credentials(NamedTuple):
     """The credentials with which the controller authenticates to the API server."""
 
-    authorization: str | None = None  # value of the HTTP header
+    authorization: str | None = None  # value of the HTTP header Authorization
     certificate: bytes | None = None  # certificate chain and key, in PEM
     good_for_s: float = math.inf  # the credentials are read again after this time
 
 
 class LoginError(Exception):
-    """The login failed. The message is one line with the reason."""
+    """The login failed. The message of this error is one line with the reason."""
 
 
 def run(kubeconfig: Path, context: str | None) -> Credentials:
-    """Start the process and return its credentials. Raises `LoginError`."""
+    """Start the process and return the credentials that it prints. Raises `LoginError`."""
     command = [sys.executable, "-m", __name__, str(kubeconfig), context or ""]
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Reads the cluster state from a folder of manifests. It watches the folder, and delivers `kube.events`.
+"""Reads the cluster state from a folder of manifests. This module watches the folder, and delivers `kube.events`.
 
 This module knows files. `kube.workloads` knows what manifests mean, and `control.file_watch` decides when a change
 takes effect. Rules:
@@ -6,7 +6,8 @@ takes effect. Rules:
 1. Files are `*.yaml`, `*.yml` and `*.json`, also in sub-folders. Hidden files are ignored. Files are processed in the
    order in which `kubectl apply -R -f` visits them.
 2. A file takes effect as a whole. If a file has a mistake, its last state without a mistake stays in force. A file that
-   had a mistake from the beginning is left out. Other files are not affected. Each mistake is logged once.
+   had a mistake from the beginning is left out. A mistake in a file doesn't affect other files. Each mistake is logged
+   once.
 """
 
 import time
@@ -43,11 +44,11 @@ class SourceStatus(NamedTuple):
 
     synced: bool
     objects: int
-    # the first current mistake. Every kind has the same problem, because a file may contain all kinds
+    # the first current mistake in the folder; every kind has this problem, because a file may contain all kinds
     problem: str | None
-    # when an object of the kind last changed. The time comes from the clock that was passed in
+    # when an object of the kind last changed, by the clock that was passed in
     last_event: float | None
-    last_heard: float | None  # when the last look at the folder ended. The time comes from the same clock
+    last_heard: float | None  # when the last look at the folder ended, by the same clock
 
     @property
     def is_served(self) -> bool:
@@ -58,7 +59,7 @@ class SourceStatus(NamedTuple):
 class Near(NamedTuple):
     """A namespace whose Services and EndpointSlices are delivered regardless of their labels.
 
-    `deliver` receives their events.
+    `deliver` receives the events of these objects.
     """
 
     namespace: str
@@ -161,7 +162,10 @@ class ManifestFolder:
         }
 
     def warnings(self) -> tuple[str, ...]:
-        """Return a warning, with file and line, for each part of a file that is left out. Any thread may call this."""
+        """Return a warning, with file and line, for each part of a file that is left out.
+
+        Any thread may call this method.
+        """
         return tuple([each for _, found in sorted(self._mistakes.warnings.items()) for each in found])
 
     def _read(self, path: Path) -> States[Signature]:
@@ -225,7 +229,7 @@ class ManifestFolder:
 
 
 _ENDINGS = (".yaml", ".yml", ".json")
-_MAX_FILE = 16 << 20  # octets. So large a file can have 80,000 minimal Services. Reading them takes 19 s and 1 GB
+_MAX_FILE = 16 << 20  # octets; such a file can have 80,000 minimal Services, and reading it takes 19 s and 1 GB
 
 
 class _Contents(NamedTuple):

@@ -1,7 +1,7 @@
 """Makes the page /metrics from the counts of all processes, the controller's last status, and figures from /proc.
 
-The HTTP thread makes this page. It reads values that other threads and processes have written. These threads and
-processes never wait for it.
+The HTTP thread makes this page. The HTTP thread reads values that other threads and processes have written. These
+threads and processes never wait for the page.
 """
 
 import os
@@ -28,10 +28,10 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class MetricsPage:
-    """Makes the page. The controller's thread sets `status` and `names`. The HTTP thread calls `page`."""
+    """Makes the page /metrics. The controller's thread sets `status` and `names`. The HTTP thread calls `page`."""
 
     def __init__(self, blocks: Sequence[Block], pulse: Pulse, port: int) -> None:
-        """Create the page. `port` is the DNS port in the metrics' `server` label."""
+        """Create the page. `port` is the DNS port for the label `server` of the metrics."""
         self.status: Status = UNKNOWN  # replaced as a whole, never modified
         self.names = MetricNames.COREDNS
         self._blocks = blocks

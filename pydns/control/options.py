@@ -1,4 +1,7 @@
-"""Makes the options for serving a cluster. The flags set the options that the live configuration doesn't set."""
+"""Makes the options for serving a cluster.
+
+An option that the live configuration doesn't set has the value of its flag.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -33,7 +36,7 @@ class ClusterOptions(NamedTuple):
 
 
 class _Domain(NamedTuple):
-    """A domain as it is configured, and the cluster with the objects that have names there."""
+    """A domain as it is configured, and the cluster whose objects have names in the domain."""
 
     options: Domain
     cluster: str
@@ -111,7 +114,7 @@ def cluster_options(
             access=domain.access,
         )
     for cluster in clusters:
-        if external and cluster.name not in sources:  # a cluster without a domain
+        if external and cluster.name not in sources:  # a cluster without a domain gives names to external zones
             sources[cluster.name] = SourceOptions(
                 None,
                 endpoint_pod_names=False,
@@ -126,7 +129,10 @@ def cluster_options(
 
 
 def _clusters(settings: Settings, config: Config) -> list[Cluster]:
-    """Return the further clusters. A cluster of the configuration replaces one of the flags with the same name."""
+    """Return the further clusters.
+
+    A cluster of the configuration replaces a cluster of the flags with the same name.
+    """
     by_flags = [
         Cluster(each.name, str(each.kubeconfig), each.context, (Domain(each.domain),)) for each in settings.clusters
     ]
@@ -138,7 +144,10 @@ def _access(cluster: Cluster) -> Access:
 
 
 def _domains(chosen: Settings, config: Config, clusters: Iterable[Cluster]) -> list[_Domain]:
-    """Return all domains in order, from the first domain on. The result may contain a domain several times."""
+    """Return all domains in order, from the first domain on.
+
+    A domain that several clusters have is in the result several times.
+    """
     first = Domain(
         chosen.domain,
         chosen.ttl_s,

@@ -1,13 +1,14 @@
 """Serves /status and /ring to other replicas of pydns, for the verbs' `--all`.
 
 The pages are off unless `--peers` names a service account. A request needs a token of this service account with the
-audience `AUDIENCE`. The API server checks it (TokenReview). Rules:
+audience `AUDIENCE`. The API server checks the token (TokenReview). Rules:
 
-1. A token that was accepted is accepted for `KEPT_S` more, without asking again. At most `_MOST_KEPT` hashes are kept.
-2. Other tokens are checked at most `_MOST_REVIEWS` times in `_PERIOD_S`. So a flood of bad tokens doesn't reach the API
-   server.
-3. While the API server can't be asked, nothing is served.
-4. A page has the last queries in `_READ_OCTETS` of the rings. Reading all of them would take 90 MB and 0.5 s.
+1. A token that was accepted is accepted for `KEPT_S`, without asking the API server again. At most `_MOST_KEPT` hashes
+   of accepted tokens are kept.
+2. The API server is asked about other tokens at most `_MOST_REVIEWS` times in `_PERIOD_S`. So a flood of bad tokens
+   doesn't reach the API server.
+3. While the API server can't be asked, no page is served for a new token.
+4. A page has the last queries in `_READ_OCTETS` of the rings. Reading the whole rings would take 90 MB and 0.5 s.
 """
 
 import hashlib
@@ -36,9 +37,9 @@ AUDIENCE = "pydns"
 KEPT_S = 60.0
 _MOST_KEPT = 64
 _MOST_REVIEWS, _PERIOD_S = 20, 10.0
-_ANSWER_S = 2.0  # the page must be sent within `http.PATIENCE_S`
-_LARGEST = 64 << 10  # octets of a TokenReview
-# A JWT of at most 8 kB, as the header of a request may have. Everything else is refused without asking.
+_ANSWER_S = 2.0  # the time limit for an answer of the API server; the page must be sent within `http.PATIENCE_S`
+_LARGEST = 64 << 10  # the most octets of a TokenReview
+# A JWT that fits into the head of a request (8 kB). Other tokens are refused without asking the API server.
 _BEARER = re.compile(r"[Bb]earer ([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)")
 _REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 _READ_OCTETS = 3 << 20
@@ -101,7 +102,7 @@ class TokenReviews:
             status = self._review(found[1])
         except Exception as error:  # credentials come from files and programs, which may raise anything
             text = " ".join(str(error).split())[:200] or type(error).__name__
-            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"the token can't be checked: {text}")
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"the API server can't check the token: {text}")
         if not status.authenticated or AUDIENCE not in status.audiences:
             return Refusal(HTTPStatus.UNAUTHORIZED, f"the token isn't valid for the audience {AUDIENCE}")
         if status.user.username != self._user:
@@ -114,7 +115,7 @@ class TokenReviews:
         return None
 
     def _review(self, token: str) -> _ReviewStatus:
-        """Return what the API server says about a token. Raises any exception."""
+        """Return what the API server says about a token. May raise any exception."""
         if self._client is None:
             self._client = self._connect()
         spec = {"token": token, "audiences": [AUDIENCE]}
@@ -149,7 +150,7 @@ class PeerPages:
         return page
 
     def _ring(self, request: Request) -> Page:
-        """Return the queries of the last `seconds`, at most `most`."""
+        """Return the queries of the last `seconds` seconds, at most `most` of them."""
         seconds = _number(request.query.get("seconds"), _DEFAULT_S, _LONGEST_S)
         most = int(_number(request.query.get("most"), ring_page.MOST, ring_page.MOST))
         try:
@@ -160,7 +161,10 @@ class PeerPages:
 
 
 def _number(text: str | None, default: float, largest: float) -> float:
-    """Return a number of a URL: not negative, and at most `largest`. For other text, the default."""
+    """Return a number of a URL: not negative, and at most `largest`.
+
+    Return the default if the text isn't such a number.
+    """
     if text is None or not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text):
         return default
     return min(float(text), largest)

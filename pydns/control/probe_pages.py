@@ -1,7 +1,8 @@
-"""Makes the pages /health, /ready and /status. It knows the processes' shared memory and the controller's status.
+"""Makes the pages /health, /ready and /status.
 
-/health checks only the processes. It never checks the API server, because a restart doesn't repair the API server.
-/ready checks whether the data is complete, and whether the server takes new clients.
+The pages are made from the memory that the processes share, and from the controller's status. /health checks only the
+processes. /health never checks the API server, because a restart of pydns doesn't repair the API server. /ready checks
+whether the data of the cluster is complete, and whether the server takes new clients.
 """
 
 import time
@@ -23,7 +24,10 @@ class ProbePages:
         self.status: Status = UNKNOWN  # replaced as a whole, never modified
 
     def health(self) -> Page:
-        """Return 200 while every worker answers its self-checks. Otherwise return 503 and the silent workers."""
+        """Return 200 while every worker answers its self-checks.
+
+        While a worker is silent, return 503 and the names of the silent workers.
+        """
         now_ns = time.monotonic_ns()
         silent = [f"{row.title}: no answer for {row.silence_s(now_ns):.0f} s" for row in self._pulse.silent(now_ns)]
         return _verdict(silent)
@@ -54,7 +58,7 @@ class ProbePages:
 
 
 def process_statuses(pulse: Pulse) -> tuple[ProcessStatus, ...]:
-    """Return the status of each process. The supervisor is the first one."""
+    """Return the status of each process. The first status is that of the supervisor."""
     now_ns = time.monotonic_ns()
     return tuple(
         ProcessStatus(

@@ -43,13 +43,14 @@ from pydns.table.writer import Writer, WriterError
 if TYPE_CHECKING:
     from pydns.control.api_client import ApiClient
 
-# After the supervisor has exited, the loop has this time to end. It may be in the middle of a large commit.
+# After the supervisor has exited, the loop has this time to end, because it may be in the middle of a large commit.
 _END_S = 2.0
-# While another thread parses 20,000 ports, a turn takes 4 ms at p99. With Python's default interval it takes 12 ms.
+# While another thread parses 20,000 ports, a turn takes 4 ms at p99. With Python's default interval, a turn takes 12
+# ms.
 _SWITCH_S = 0.0002
 # No query is answered before the first check of the table ends. A check of 580,000 entries takes 0.1 to 0.2 s. The
-# check stops after this time, so a part of the table may stay unread. If a process crashes because of that part, the
-# next controller checks the whole table while the workers answer.
+# check stops after this time, so a part of the table may stay unread. If a process crashes because the unread part is
+# damaged, the next controller checks the whole table while the workers answer.
 _FIRST_CHECK_S = 0.1
 
 
@@ -58,7 +59,7 @@ class Parent(NamedTuple):
 
     lifeline: int  # a file descriptor whose other end closes when the supervisor exits
     shared: Shared
-    http_sockets: Mapping[str, socket]  # flag -> the listening socket that it configures
+    http_sockets: Mapping[str, socket]  # flag -> the listening socket that the flag configures
 
 
 def run(settings: Settings, log: Log, parent: Parent) -> None:
@@ -80,11 +81,12 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
     try:
         controller = _controller(settings, log, calls, reporter, clock, is_restart=parent.shared.pulse.tables > 0)
         controller.start()
-        # apply the configuration file that `start` has read. This raises `SourceError` if the feed can't be opened
+        # The call applies the configuration file that `start` has read. It raises `SourceError` if the feed can't be
+        # opened.
         calls.make()
     except (WriterError, SourceError) as error:
         raise StartError(str(error)) from None
-    controller.publish()  # publish static records at once: they don't wait for the cluster
+    controller.publish()  # static records are published at once, because they need no data of the cluster
     controller.publish_status()
     pulse = parent.shared.pulse
     if not pulse.tables or controller.is_table_new:
@@ -94,8 +96,8 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
         calls.make(0.0 if controller.is_behind else LOOK_S)
         controller.turn()
         log.summarize()
-    # The threads of the sources are not joined, because a thread may still be reading a folder. They end with the
-    # process.
+    # The threads of the sources are not joined, because a thread may still be reading a folder. The threads end with
+    # the process.
     controller.close()
 
 
@@ -159,7 +161,7 @@ def _peer_pages(settings: Settings, clock: Clock) -> PeerPages | None:
         return None
 
     def client() -> "ApiClient":
-        from pydns.control.api_client import connect  # as in `source_choice.choose`
+        from pydns.control.api_client import connect  # imported here for the same reason as in `source_choice.choose`
 
         return connect(settings.kubeconfig, settings.context)
 
@@ -167,7 +169,7 @@ def _peer_pages(settings: Settings, clock: Clock) -> PeerPages | None:
 
 
 class Calls:
-    """A queue of calls. Other threads post them, and the controller's thread runs them."""
+    """A queue of calls. Other threads post calls, and the controller's thread runs them."""
 
     def __init__(self) -> None:
         self.stopping = False
@@ -180,7 +182,7 @@ class Calls:
         self.wake()
 
     def wake(self) -> None:
-        """Make a call of `make` return if it is waiting."""
+        """If `make` is waiting for a call, make it return."""
         self.post(_nothing)
 
     def make(self, wait_s: float = 0.0) -> None:

@@ -1,7 +1,7 @@
 """The reporter adds the status of the other processes to the controller's status, and serves the result.
 
 The controller calls `report` once a second. The HTTP thread answers probes, `/status` and `/metrics` from the last
-reported status. The counts in a reported status outlive the controller.
+reported status. The counts in a reported status survive a restart of the controller.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from pydns.process.build import BUILD
 from pydns.process.pulse import Pulse
 from pydns.table.status import Status
 
-_KEPT_S = 1.0  # a page that takes milliseconds is made at most once in this time. More requests get the same page
+_KEPT_S = 1.0  # a page that takes milliseconds to make is made once in this time, for all requests
 
 
 class Shared(NamedTuple):
@@ -40,7 +40,7 @@ class Reporter:
     def __init__(self, shared: Shared, port: int, clock: Clock, peers: PeerPages | None = None) -> None:
         """Create the pages. `port` is the DNS port in the metrics' `server` label.
 
-        Without `peers`, other replicas can't read pages.
+        If `peers` is None, no pages are served to other replicas.
         """
         self.counts = ControllerCounts(shared.blocks[0])
         self._shared = shared
@@ -52,7 +52,7 @@ class Reporter:
         self._metrics = MetricsPage(shared.blocks, shared.pulse, port)
 
     def pages(self) -> dict[str, Pages]:
-        """Return the pages for each flag. The flag sets the address where its pages are served."""
+        """Return the pages for each flag. A flag sets the address where its pages are served."""
         status = kept(self._probes.whole_status, _KEPT_S, self._clock)
         for_peers = {} if self._peers is None else self._peers.pages(status)
         return {
@@ -67,13 +67,13 @@ class Reporter:
     def set_configuration(self, names: MetricNames, composed: bytes) -> None:
         """Set the naming scheme of the metrics, and the configuration in force.
 
-        A metric has the configuration's hash.
+        A metric shows the hash of the configuration.
         """
         self._metrics.names = names
         self.counts.set_configuration(composed)
 
     def report(self, status: Status) -> Status:
-        """Serve a status from now on. Returns the status with the status of the other processes added."""
+        """Serve this status from now on. Return the status with the status of all processes added."""
         controller, *workers = [decode(block.load()) for block in self._shared.blocks]
         now = self._clock.monotonic()
         whole = replace(

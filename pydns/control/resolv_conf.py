@@ -1,7 +1,8 @@
-"""Reads the current nameservers of a resolv.conf. They are the upstreams, or the servers of a route with the file.
+"""Reads the current nameservers of a resolv.conf.
 
-This module knows one file. `config.resolv_conf` knows what its lines mean. The module has no thread. The controller
-asks for the nameservers periodically, and each call looks at the file.
+The nameservers are the upstreams, or the servers of a route that names the file. This module knows one file.
+`config.resolv_conf` knows what the lines of the file mean. The module has no thread. The controller asks for the
+nameservers periodically, and each call looks at the file.
 """
 
 from collections.abc import Iterable
@@ -22,12 +23,12 @@ class ResolvConf:
         self._path = path
         self._log = log
         self._file = TextFile(path, _MAX_OCTETS)
-        self._in_force: tuple[str, frozenset[str]] | None = None  # the text and the own addresses of the last call
+        self._in_force: tuple[str, frozenset[str]] | None = None  # text and `own` of the last call
         self._upstreams: tuple[ServerSpec, ...] = ()
         self._logged: frozenset[str] = frozenset()
 
     def upstreams(self, own: frozenset[str]) -> tuple[ServerSpec, ...]:
-        """Return the nameservers, without the `own` addresses of this server. Log each omitted nameserver once."""
+        """Return the nameservers, without the `own` addresses of this server. Log once why a nameserver is left out."""
         self._file.poll()
         text = self._file.text
         if text is None:

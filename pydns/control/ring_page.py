@@ -1,7 +1,8 @@
 """The page /ring: the recent queries of a replica, as a message that other replicas read.
 
-`encode` makes the body of the page, and `decode` reads it. A replica may be of another version, or something else may
-answer at its address. So `decode` trusts nothing: it limits every value, and reads each query from its message again.
+`encode` makes the body of the page, and `decode` reads it. A replica may have another version, or another program may
+answer at the replica's address. So `decode` trusts nothing: it limits every value, and reads each query from its
+message again.
 """
 
 from collections.abc import Sequence
@@ -15,10 +16,10 @@ from pydns.ring.queries import Facts, Query, Source, read
 
 VERSION = 1
 CONTENT_TYPE = "application/msgpack"
-MOST = 20_000  # maximum of queries in a page
-MOST_OCTETS = CUT + 162  # maximum of octets of a query in a page
+MOST = 20_000  # the most queries in a page
+MOST_OCTETS = CUT + 162  # the most octets of a query in a page
 _LONGEST_SERVER = 127
-_LARGEST = 65_535  # octets of a message
+_LARGEST = 65_535  # the most octets of a DNS message
 
 
 class _Row(Struct, frozen=True, array_like=True):
@@ -70,13 +71,13 @@ def _query(row: _Row, known: dict[bytes, Facts]) -> Query:
     times_are_usable = 0 <= row.came < _LAST_S and isfinite(row.spent_s) and row.spent_s >= 0
     is_usable = times_are_usable and len(row.client) in (4, 16) and 0 <= row.size <= _LARGEST
     if not is_usable or len(row.message) > CUT or len(row.server) > _LONGEST_SERVER or not row.server.isprintable():
-        raise ValueError("it sent a query with an invalid value")
+        raise ValueError("the replica sent a query with an invalid value")
     facts = known.get(row.message[2:])
     if facts is None:
         facts = known[row.message[2:]] = read(row.message)
     return Query(row.came, row.spent_s, row.client, row.is_stream, row.size, facts, row.source, row.server, row.message)
 
 
-_LAST_S = 253_402_300_799  # the last second of the year 9999, which is the last one that can be printed
+_LAST_S = 253_402_300_799  # the last second of the year 9999, after which no time can be printed
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Page).decode

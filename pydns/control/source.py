@@ -1,7 +1,7 @@
 """The interface of a source of cluster state.
 
-A source is an API server (`control.apiserver`) or a folder of manifests (`control.manifest_folder`). It delivers events
-of objects (`kube.events`). A feed (`control.cluster`) makes records from these events.
+A source is an API server (`control.apiserver`) or a folder of manifests (`control.manifest_folder`). A source delivers
+events of objects (`kube.events`). A feed (`control.cluster`) makes records from these events.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ Deliver = Callable[[list[Event]], None]
 
 
 class SourceError(Exception):
-    """A source can't be used at all. The message is for the operator who chose the source."""
+    """A source can't be used at all. The message of this error is for the operator who chose the source."""
 
 
 class SourceKindStatus(Protocol):
@@ -24,7 +24,7 @@ class SourceKindStatus(Protocol):
 
     @property
     def problem(self) -> str | None:
-        """Return the current problem, or None."""
+        """Return the current problem of the kind, or None."""
 
     @property
     def last_event(self) -> float | None:
@@ -36,7 +36,10 @@ class SourceKindStatus(Protocol):
 
     @property
     def is_served(self) -> bool:
-        """Return whether the source has the kind at all. An API server without a CRD doesn't have the kind."""
+        """Return whether the source has the kind at all.
+
+        An API server lacks a kind if the kind's CRD isn't installed.
+        """
 
 
 class Source(Protocol):
@@ -63,28 +66,28 @@ class Access(NamedTuple):
 
 
 class SourceOptions(NamedTuple):
-    """The options of a source. A change of these options needs a new listing."""
+    """The options of a source. When one of these options changes, all objects are listed again."""
 
     labels: str | None
     endpoint_pod_names: bool
-    pods: bool  # True: deliver Pods, because they have DNS names
+    pods: bool  # True: the source delivers Pods, because they have DNS names
     near: str | None = None  # the server's own namespace, if its Services are delivered regardless of their labels
     optional: tuple[Kind, ...] = ()  # kinds that the source may not have
-    client_pods: bool = False  # True: deliver Pods, because they name clients. Nothing waits for these Pods
+    client_pods: bool = False  # True: the source delivers Pods as names of clients; nothing waits for these Pods
     client_labels: tuple[str, ...] = ()  # keys of the labels of these Pods that name clients, too
-    topology: bool = False  # True: read zones, nodes and hints of endpoints
+    topology: bool = False  # True: the source reads zones, nodes and hints of endpoints
     annotations: tuple[str, ...] = ()  # prefixes of the annotations that external zones read
     namespace_labels: str | None = None  # a selector for Namespaces
-    endpoints: bool = True  # False: EndpointSlices aren't needed
+    endpoints: bool = True  # False: the source delivers no EndpointSlices
     name: str = FIRST
     cluster: str = FIRST
-    access: Access | None = None  # None: the first cluster, which the flags describe
+    access: Access | None = None  # how to reach the API server; None for the first cluster, which the flags describe
 
 
 class SourceChoice(NamedTuple):
     """The source that the flags chose, and the function that opens the source."""
 
     name: str
-    # The opened source delivers its events to the first function. It delivers the events of the Services in
+    # The opened source delivers its events to the first function. The source delivers the events of the Services in
     # `SourceOptions.near` to the second function.
     open: Callable[[SourceOptions, Deliver, Deliver], Source]

@@ -32,12 +32,15 @@ class Chosen(NamedTuple):
     """The sources of the objects and of the configuration."""
 
     objects: SourceChoice
-    config: ConfigSource | None  # None: only the flags configure the server
-    health: "HealthEvents | None" = None  # None: nothing posts Events about this server
+    config: ConfigSource | None  # None if there are only flags
+    health: "HealthEvents | None" = None  # None if no Events about this server are posted
 
 
 class Beside(NamedTuple):
-    """A pair of sources. The second source is for the server's own namespace, and its status is not reported."""
+    """A pair of sources. The second source delivers the objects of the server's own namespace.
+
+    The status of the second source isn't reported.
+    """
 
     first: Source
     second: Source
@@ -83,7 +86,8 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
             )
 
         return Chosen(SourceChoice(str(directory), open_folder), config)
-    # These modules import urllib3. A server with a folder of manifests doesn't need them, so they are imported here.
+    # These modules import urllib3. They are imported here, because a server with a folder of manifests doesn't need
+    # them.
     from pydns.control.api_client import connect
     from pydns.control.apiserver import ApiServer
     from pydns.control.config_map import ConfigMapWatch
@@ -155,16 +159,16 @@ def own_addresses(settings: Settings) -> tuple[bytes, ...]:
 def usable_families() -> frozenset[Families]:
     """Return the address families with which this server can reach the Internet.
 
-    The routes of this host show these families. In a cluster with two families, a pod has addresses of both, although
-    `kubernetes.default` has only one. A pod may have an IPv4 address that is valid only on the node. This makes IPv4
-    usable, because an IPv6 pod reaches IPv4 hosts with such an address on some platforms.
+    The routes of this host show these families. In a cluster with IPv4 and IPv6, a pod has addresses of both families,
+    although `kubernetes.default` has only one address. A pod may have an IPv4 address that is valid only on the node.
+    Such an address counts, because an IPv6 pod reaches IPv4 hosts with it on some platforms.
     """
     reached = {Families.IPV4: _reached_at("0.0.0.0"), Families.IPV6: _reached_at("::")}
     return frozenset([family for family, address in reached.items() if address is not None])
 
 
 def own_namespace(service_account: Path = SERVICE_ACCOUNT) -> str:
-    """Return the namespace of the pod in which this server runs. Return kube-system if it doesn't run in a pod."""
+    """Return the namespace of the pod in which this server runs, or kube-system outside of a pod."""
     try:
         return (service_account / "namespace").read_text().strip() or _NOT_A_POD
     except (OSError, UnicodeDecodeError):
@@ -178,7 +182,7 @@ def _reached_at(host: str) -> bytes | None:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if host in ("0.0.0.0", "::"):
-        # Connecting a UDP socket sends no packet. The addresses are reserved for documentation (RFC 5737, RFC 3849).
+        # Connecting a UDP socket sends no packet. These addresses are reserved for documentation (RFC 5737, RFC 3849).
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
                 probe.connect(("192.0.2.1" if family == socket.AF_INET else "2001:db8::1", 53))

@@ -1,7 +1,7 @@
 """Publishes the records that don't come from the cluster: zones from files, and hosts from the live configuration.
 
-Only the controller's thread uses this module, because it is the only writer of the table. The zone folder's own thread
-reads the files.
+Only the controller's thread uses this module, because this thread alone writes to the table. The zone folder's own
+thread reads the files.
 """
 
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ _NO_ZONES: dict[str, CompiledZone] = {}
 
 
 class StaticRecords:
-    """The static zones and hosts. They are published without waiting for the cluster.
+    """The static zones and hosts. Static records are published without waiting for the cluster.
 
-    The clusters have the zones `domains` and `reverse_zones`.
+    `domains` and `reverse_zones` are the zones of the clusters.
     """
 
     def __init__(
@@ -64,17 +64,17 @@ class StaticRecords:
             self._writer.expect_static()
 
     def set_hosts(self, hosts: Sequence[Host], files: Sequence[HostsFile]) -> None:
-        """Set the hosts, and the files with more hosts. The next `publish` writes the hosts."""
+        """Set the hosts of the configuration, and the hosts files. The next `publish` writes the hosts."""
         self._is_published = self._is_published and tuple(hosts) == self._hosts
         self._hosts = tuple(hosts)
         self._hosts_files.set_files(files)
 
     def set_zone_files(self, files: Sequence[ZoneText]) -> None:
-        """Serve these zone files in addition to those of the folder, from the next `publish` on."""
+        """From the next `publish` on, serve these zone files in addition to the zone files of the folder."""
         self._texts.set_files(files)
 
     def look(self) -> None:
-        """Look at the files that the configuration names. If they changed, the next `publish` writes the changes."""
+        """Look at the files that the configuration names. If a file changed, the next `publish` writes the changes."""
         self._texts.look()
         hosts = self._hosts_files.hosts()
         self._is_published = self._is_published and hosts is self._hosts_of_files
@@ -103,20 +103,23 @@ class StaticRecords:
         self._domains = tuple(domains)
 
     def set_reverse_zones(self, reverse_zones: Sequence[bytes]) -> None:
-        """Set the reverse zones of the cluster. From the next `publish` on, no zone file may define one of them."""
+        """Set the reverse zones of the cluster.
+
+        From the next `publish` on, no zone file may define one of these zones.
+        """
         self._is_published = self._is_published and tuple(reverse_zones) == self._reverse_zones
         self._reverse_zones = tuple(reverse_zones)
 
     def set_shared_zones(self, shared_zones: Sequence[bytes]) -> None:
         """Set the zones of the cluster to which files may add records. The next `publish` adds these records.
 
-        These are external zones, and zones that fall through.
+        The shared zones are external zones, and zones that fall through.
         """
         self._is_published = self._is_published and tuple(shared_zones) == self._shared_zones
         self._shared_zones = tuple(shared_zones)
 
     def publish(self) -> None:
-        """Write the records to the table if they changed. Does nothing before the folder has been read.
+        """Write the records to the table if they changed. This method does nothing before the folder has been read.
 
         The first call that writes also removes the static records of an earlier process.
         """
@@ -148,7 +151,7 @@ class StaticRecords:
         self._sources, self._refused, self._is_published, self.is_known = sources, statics.refused, True, True
 
     def warnings(self) -> tuple[str, ...]:
-        """Return warnings about records that are left out of the zone files, and about records that the files lack."""
+        """Return warnings about records of zone files that are left out, and about records that a zone lacks."""
         return (*(self._folder.warnings() if self._folder is not None else ()), *self._texts.warnings())
 
     def status(self) -> tuple[ZoneStatus, ...]:

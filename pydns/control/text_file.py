@@ -8,14 +8,14 @@ from pathlib import Path
 
 from pydns.control.file_watch import UNSETTLED, FileWatch, Signature, States, cannot_be_read, signature
 
-_State = Signature | int  # an int is the errno of a failed stat
+_State = Signature | int  # the state of the file, or the errno of a failed stat
 
 
 class TextFile:
-    """One file. `control.file_watch` decides when a change takes effect."""
+    """A text file. `control.file_watch` decides when a change takes effect."""
 
     def __init__(self, path: Path, max_octets: int) -> None:
-        self.text: str | None = None  # None: the file can't be read
+        self.text: str | None = None  # the text of the file, or None if the file can't be read
         self.problem = ""  # why the file can't be read
         self._path = path
         self._max_octets = max_octets
@@ -23,7 +23,7 @@ class TextFile:
         self._is_read = False
 
     def poll(self) -> None:
-        """Look at the file, and read it if it has changed. The first call always reads it."""
+        """Look at the file, and read it if it has changed. The first call always reads the file."""
         if self._is_read:
             self._watch.poll()
         else:
@@ -38,7 +38,8 @@ class TextFile:
 
     def _read(self, path: Path) -> States[_State]:
         try:
-            # Reading a FIFO could block for ever. /dev/null is an empty file.
+            # Only regular files are read, because the reader of a FIFO could wait for ever. /dev/null counts as an
+            # empty file.
             if not stat.S_ISREG(path.stat().st_mode) and path != Path(os.devnull):
                 raise OSError(errno.EINVAL, "is not a file", str(path))
             with path.open("rb") as file:

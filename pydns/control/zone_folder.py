@@ -1,14 +1,14 @@
 """Reads and watches a folder of zone files, and keeps the zones ready for the table.
 
-This module knows files. `pydns.zones.zonefile` knows their contents, and `control.file_watch` decides when a change
-takes effect. Rules:
+This module knows files. `pydns.zones.zonefile` knows the contents of zone files, and `control.file_watch` decides when
+a change takes effect. Rules:
 
 1. Zones are the files `*.zone`, also in sub-folders. Hidden files are ignored. Included files may have any name. The
-   path of an included file is relative to the file that includes it. After links are followed, the path must be inside
-   the folder.
+   path of an included file is relative to the file that includes it. The path must lead to a file inside the folder,
+   after all links are followed.
 2. A zone takes effect as a whole, together with the files that it includes. If a zone has a mistake, its last state
-   without a mistake stays in force. A zone that had a mistake from the beginning is left out. Other zones are not
-   affected. Each mistake is logged once.
+   without a mistake stays in force. A zone that had a mistake from the beginning is left out. A mistake in a zone
+   doesn't affect other zones. Each mistake is logged once.
 """
 
 import os
@@ -61,7 +61,7 @@ class ZoneFolder:
         self._mistakes = Mistakes("zone file", log, lambda path: path in self._zones)
         self._reported = self._zones, self._mistakes.found
         self.watch = FileWatch[Signature](
-            # looks at files with any name, because zones can include any file
+            # the watch looks at files with any name, because zones can include any file
             FolderLook(directory, ("",), self._mistakes),
             self._read,
             forget=self._forget,
@@ -98,7 +98,7 @@ class ZoneFolder:
         self.watch.stop()
 
     def zones(self) -> dict[str, CompiledZone] | None:
-        """Return a dict from file to zone, sorted by file. It is the same object until a zone changes.
+        """Return a dict from file to zone, sorted by file. Return the same dict until a zone changes.
 
         Returns None until all files were read for the first time. Any thread may call this method.
         """
@@ -176,7 +176,7 @@ class ZoneFolder:
 
 def _text(path: Path) -> str:
     with path.open("rb") as file:
-        # one octet more than allowed, so `zonefile` detects a file that is too large
+        # One octet more than allowed is read, so that `zonefile` detects a file that is too large.
         raw = file.read(zonefile.MAX_OCTETS + 1)
     try:
         return raw.decode("utf-8-sig")

@@ -1,8 +1,9 @@
-"""Reads the zones of the configuration: zone texts in it, and zone files that it names by an absolute path.
+"""Reads the zones of the configuration: the zone texts in the configuration, and the zone files that it names by an
+absolute path.
 
-The rules are those of `control.zone_folder`: a zone takes effect as a whole. If it has a mistake, its last state
-without a mistake stays in force. The controller reads the zones when the configuration or a file has changed. A
-zone that includes other files must be in the folder of `--zones`.
+The rules are those of `control.zone_folder`: a zone takes effect as a whole. If a zone has a mistake, its last state
+without a mistake stays in force. The controller reads the zones when the configuration or a file has changed. A zone
+that includes other files must be in the folder of `--zones`.
 """
 
 from collections.abc import Sequence
@@ -26,14 +27,17 @@ class ZoneTexts:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._files: dict[ZoneText, TextFile | None] = {}  # zone file without its text -> the file to read, if any
+        self._files: dict[ZoneText, TextFile | None] = {}  # zone file without its text -> file to read, if any
         self._texts: dict[ZoneText, str] = {}  # the text that was read last
         self._zones: dict[Path, CompiledZone] = {}
         self._ready: dict[str, CompiledZone] = {}
         self._mistakes = Mistakes("zone file", log, lambda path: path in self._zones)
 
     def set_files(self, files: Sequence[ZoneText]) -> None:
-        """Serve these zone files, and no others. A zone that was already served keeps its last good state."""
+        """Serve these zone files from now on, and no other zone files.
+
+        A zone that was served before keeps its last state without a mistake.
+        """
         wanted = {msgspec.structs.replace(each, text=None): each.text for each in files}
         for gone in self._files.keys() - wanted.keys():
             self._zones.pop(Path(gone.title), None)
@@ -63,7 +67,7 @@ class ZoneTexts:
         self._make_ready()
 
     def zones(self) -> dict[str, CompiledZone]:
-        """Return a dict from title to zone. It is the same dict until something changes."""
+        """Return a dict from title to zone. Return the same dict until something changes."""
         return self._ready
 
     def status(self) -> list[FileStatus]:

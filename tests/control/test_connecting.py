@@ -303,8 +303,8 @@ BAD_KUBECONFIGS = {
     "no file": (None, None, "No such file or directory"),
     "not YAML": ("a: [", None, "is not YAML"),
     "binary": ("\x00\x01", None, "is not YAML"),
-    "empty": ("", None, "no list of contexts in it"),
-    "a list": ("[1, 2]", None, "no list of contexts in it"),
+    "empty": ("", None, "it has no contexts"),
+    "a list": ("[1, 2]", None, "it has no contexts"),
     "no current context": (CONTEXTS, None, "has no current-context; choose one of its contexts: blue, green"),
     "an unknown current context": (
         CONTEXTS + "current-context: red",

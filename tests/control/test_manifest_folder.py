@@ -269,7 +269,7 @@ def test_a_mistake_is_logged_once_and_the_last_good_state_is_kept(
     (tmp_path / "other.yaml").write_text(service("other", 3))
     folder.settle()
     folder.settle()
-    told_once = f"manifest has a mistake problem={tmp_path}/{BROKEN_REASON} action=keeping its last good state"
+    told_once = f"manifest has a mistake problem={tmp_path}/{BROKEN_REASON} action=keeping the last good state"
     assert told.mistakes() == [told_once]
     assert told.services() == {"web": ".1", "other": ".3"}
     assert folder.status()[Kind.SERVICE].problem == f"{tmp_path}/{BROKEN_REASON}"
@@ -294,7 +294,7 @@ def test_file_with_a_mistake_at_start_is_left_out_and_the_others_are_served(
     folder.settle()
     assert told.services() == {"other": ".2"}
     assert told.mistakes() == [
-        f"manifest has a mistake problem={tmp_path}/{BROKEN_REASON} action=left out until it has no mistake"
+        f"manifest has a mistake problem={tmp_path}/{BROKEN_REASON} action=left out until corrected"
     ]
     (tmp_path / "shop.yaml").unlink()
     folder.settle()
@@ -385,7 +385,7 @@ def test_an_unreadable_folder_keeps_its_objects(
     folder.settle()
     assert told.services() == {"a": ".1", "b": ".2"}
     problem = f"{tmp_path}/sub: can't be read: Permission denied"
-    assert told.mistakes() == [f"manifest has a mistake problem={problem} action=keeping its last good state"]
+    assert told.mistakes() == [f"manifest has a mistake problem={problem} action=keeping the last good state"]
     assert folder.status()[Kind.POD].problem == problem
     monkeypatch.undo()
     (tmp_path / "sub" / "a.yaml").unlink()
@@ -463,7 +463,7 @@ def test_an_unreadable_file_is_read_as_soon_as_possible(
         folder = open_folder()
         folder.settle()
     problem = f"{tmp_path}/shop.yaml: can't be read: Input/output error"
-    assert told.mistakes() == [f"manifest has a mistake problem={problem} action=left out until it has no mistake"]
+    assert told.mistakes() == [f"manifest has a mistake problem={problem} action=left out until corrected"]
     assert told.services() == {}
     folder.poll()
     assert told.services() == {"web": ".1"}

@@ -135,7 +135,7 @@ def test_a_change_of_an_included_file_reloads_the_zone(tmp_path: Path, open_fold
     folder = open_folder()
     assert folder.mistakes() == [
         f"zone file has a mistake problem={tmp_path}/a.zone:3: $INCLUDE www.inc: no such file "
-        "action=left out until it has no mistake"
+        "action=left out until corrected"
     ]
     (tmp_path / "www.inc").write_text("www 60 A 192.0.2.1")
     folder.settle()
@@ -170,7 +170,7 @@ def test_after_a_mistake_the_previous_zone_is_kept_and_one_line_is_logged(
     folder.settle()
     problem = f"{path}:3: www 60 A 192.0.2.300: Text input is malformed."
     assert folder.serials() == {"a.zone": 1}
-    assert folder.mistakes() == [f"zone file has a mistake problem={problem} action=keeping its last good state"]
+    assert folder.mistakes() == [f"zone file has a mistake problem={problem} action=keeping the last good state"]
     (status,) = folder.status()
     assert [str(mistake) for mistake in status.mistakes] == [problem]
     path.write_text(zone(3))
@@ -187,7 +187,7 @@ def test_record_outside_of_its_zone_is_a_warning_that_is_logged_once(
     path.write_text(zone(1, "www.b.example. 60 A 192.0.2.1"))
     folder = open_folder()
     warning = f"{path}:3: www.b.example. is not in the zone a.example.; left out"
-    logged = [f"zone file has a warning problem={warning} action=the rest is in force"]
+    logged = [f"zone file has a warning problem={warning} action=using the rest of the file"]
     assert (folder.serials(), folder.warnings(), folder.mistakes()) == ({path.name: 1}, (warning,), logged)
     path.write_text(zone(2, "www.b.example. 60 A 192.0.2.1"))
     folder.settle()
@@ -258,7 +258,7 @@ def test_an_unreadable_file_is_read_as_soon_as_possible(
         folder.settle()
     assert folder.mistakes() == [
         f"zone file has a mistake problem={tmp_path}/a.zone{problem}: Input/output error "
-        "action=left out until it has no mistake"
+        "action=left out until corrected"
     ]
     folder.settle()
     assert folder.serials() == {"a.zone": 1}
