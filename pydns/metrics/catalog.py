@@ -1,8 +1,8 @@
 """The table of all metrics, with names, type, labels and help. By default, metrics have the same names as in CoreDNS.
 
 Names, labels and buckets of the `coredns_*` metrics are the same as in CoreDNS 1.14. So dashboards and alerts for
-CoreDNS continue to work. There is one difference. In CoreDNS, the label `zone` is the zone of the server block. In
-pydns, the label is the zone that contains the name. For a name outside all zones, the label is a dot.
+CoreDNS continue to work. One label has another meaning. In CoreDNS, the label `zone` is the zone of the server block.
+In pydns, the label is the zone that contains the name. For a name outside all zones, the label is a dot.
 """
 
 from typing import NamedTuple
@@ -13,14 +13,14 @@ COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 
 
 class Metric(NamedTuple):
-    """One metric. `key` is the first part of the metric's `totals.Key`."""
+    """A metric. `key` is the first part of the `totals.Key` of its counts."""
 
     key: str
     kind: str
-    name: str  # the name without prefix
+    name: str  # the name without a prefix such as `pydns_`
     help: str
     labels: tuple[str, ...] = ()
-    coredns: str = ""  # the prefix in CoreDNS. It is empty if CoreDNS doesn't have this metric
+    coredns: str = ""  # the prefix in CoreDNS; empty if CoreDNS doesn't have this metric
     served: bool = False  # True if the metric has CoreDNS's labels `server` and `view`
 
     def full_name(self, names: MetricNames) -> str:
@@ -47,13 +47,13 @@ METRICS = (
         HISTOGRAM,
         "dns_request_duration_seconds",
         "Time from receiving a query to sending its reply, including the time of upstreams. For queries that arrive "
-        "together, each time is estimated from the time for all of them.",
+        "together, each time is estimated from the time for all queries.",
         "zone",
     ),
     _coredns(HISTOGRAM, "dns_request_size_bytes", "Lengths of queries.", "zone", "proto"),
     _coredns(HISTOGRAM, "dns_response_size_bytes", "Lengths of replies.", "zone", "proto"),
     _coredns(COUNTER, "dns_do_requests_total", "Queries with the DO bit, which ask for DNSSEC records.", "zone"),
-    _coredns(COUNTER, "panics_total", "Queries that ran into a bug.", served=False),
+    _coredns(COUNTER, "panics_total", "Queries whose processing failed because of a bug.", served=False),
     _coredns(
         GAUGE, "build_info", "Always 1; the labels are versions.", "version", "revision", "goversion", served=False
     ),
@@ -97,8 +97,8 @@ METRICS = (
     _coredns(
         HISTOGRAM,
         "kubernetes_dns_programming_duration_seconds",
-        "Time from the change of an endpoint, or from the creation of an object, until it is served. A creation is "
-        "known to the second.",
+        "Time from the change of an endpoint, or from the creation of an object, until it is served. The time of a "
+        "creation is known to the second.",
         "service_kind",
         served=False,
     ),
@@ -168,14 +168,14 @@ METRICS = (
         GAUGE, "slo_error_ratio", "Share of SERVFAIL in the replies for names that pydns answers.", "names", "window"
     ),
     _ours(GAUGE, "objects", "Objects in use.", "resource"),
-    _ours(GAUGE, "skipped_objects", "Objects that can't be used. The log names them.", "resource"),
+    _ours(GAUGE, "skipped_objects", "Objects that can't be used. The log has their names.", "resource"),
     _ours(GAUGE, "resource_version", "The version up to which changes have been seen.", "resource"),
     _ours(GAUGE, "source_synced", "The same as synced, for further sources.", "source", "resource"),
     _ours(GAUGE, "source_objects", "The same as objects, for further sources.", "source", "resource"),
     _ours(GAUGE, "source_data_age_seconds", "The same as data_age_seconds, for further sources.", "source", "resource"),
     _ours(COUNTER, "relists_total", "Listings after the first.", "resource"),
     _ours(COUNTER, "audits_total", "Comparisons of all objects with the API server's.", "resource"),
-    _ours(COUNTER, "repaired_objects_total", "Wrong objects that such comparisons found and repaired.", "resource"),
+    _ours(COUNTER, "repaired_objects_total", "Wrong objects that audits found and repaired.", "resource"),
     _ours(COUNTER, "watch_errors_total", "Failed lists and watches.", "resource", "reason"),
     _ours(GAUGE, "external_names", "Names of an external zone.", "zone"),
     _ours(GAUGE, "external_conflicts", "Objects whose external name belongs to another object."),

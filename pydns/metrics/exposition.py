@@ -1,7 +1,7 @@
 """Composes totals as text for Prometheus (format 0.0.4).
 
-This module doesn't use prometheus-client. A custom collector of this library would replace only the last 20 lines of
-this module. It would also create an object for each sample of each histogram.
+This module doesn't use prometheus-client. A custom collector of prometheus-client would replace only the last 20 lines
+of this module. The library would also create an object for each sample of each histogram.
 """
 
 from itertools import accumulate

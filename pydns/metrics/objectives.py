@@ -1,13 +1,13 @@
 """Computes how well pydns does its work (service level indicators), and has the objectives for these figures.
 
-An indicator counts events in a window of time, and how many of them were good. docs/slo.md defines each of them, next
-to those of Kubernetes. The controller passes in the counts of all processes. This module keeps the counts of the last
-hour, and the status has the result. Rules:
+An indicator counts events in a window of time, and how many of them were good. docs/slo.md defines each indicator, next
+to the indicators of Kubernetes. The controller passes in the counts of all processes. This module keeps the counts of
+the last hour, and the status has the result. Rules:
 
 1. Quantiles are estimated from buckets as Prometheus's `histogram_quantile` does it.
-2. A threshold is a bound of a bucket, so the share of good events is exact.
+2. The threshold of an objective is a bound of a bucket, so the share of good events is exact.
 3. Names of the cluster and of zone files are `own`. Names that upstreams answer are `forwarded`. A query that gets
-   REFUSED or FORMERR is neither, because pydns need not answer it.
+   REFUSED or FORMERR is in neither group, because pydns need not answer it.
 """
 
 from collections import deque
@@ -18,7 +18,7 @@ from pydns.metrics.totals import DURATIONS_S, PROGRAMMING_S, Totals
 from pydns.table.status import IndicatorStatus
 
 WINDOWS_S = {"5m": 300.0, "1h": 3600.0}
-SAMPLE_S = 15.0  # the time between two samples. A window may be this much longer than its name says
+SAMPLE_S = 15.0  # the time between two samples; a window may be longer than its name by this time
 PROGRAMMING, LOOKUPS, ERRORS = "programming", "lookups", "errors"
 OWN, FORWARDED = "own", "forwarded"
 DATA_AGE_S = 900.0  # objective for the age of the data: even if nothing changes, a watch is renewed every 5 to 10 min
@@ -28,19 +28,19 @@ class Objective(NamedTuple):
     """The share of events that should be good, and when an event is good."""
 
     share: float
-    # an event that took this long or less is good. None: an event is good if it is no error
+    # an event is good if it took this time or less; None: if it is no error
     within_s: float | None = None
 
 
-# manifests/overlays/monitoring/prometheusrule.yaml has the same numbers; a test compares them.
+# manifests/overlays/monitoring/prometheusrule.yaml has the same objectives; a test compares the numbers.
 OBJECTIVES = {
-    (PROGRAMMING, ""): Objective(0.99, 1.024),  # each kind of Service has this objective
+    (PROGRAMMING, ""): Objective(0.99, 1.024),  # this objective applies to each kind of Service
     (LOOKUPS, OWN): Objective(0.99, 0.016),
     (ERRORS, OWN): Objective(0.999),
 }
 _BOUNDS = {PROGRAMMING: PROGRAMMING_S, LOOKUPS: DURATIONS_S}
 
-Numbers = tuple[float, ...]  # a histogram as in `Totals`. For errors, the number of replies and the number of SERVFAIL
+Numbers = tuple[float, ...]  # a histogram as in `Totals`; for errors, the number of replies and the number of SERVFAIL
 Sample = Mapping[tuple[str, str], Numbers]  # indicator and group of events -> the counts since the start
 
 
@@ -53,8 +53,8 @@ class Windows:
     def measure(self, counted: Sequence[Totals], now: float) -> tuple[IndicatorStatus, ...]:
         """Return the indicators for each window that ends now. `now` is in seconds, and never goes back.
 
-        After a start, a window contains only the time since the start. A group without an event since then is left
-        out.
+        After the start of pydns, a window contains only the time since the start. A group without an event in this time
+        is left out.
         """
         sample = _sample(counted)
         if not self._kept or now >= self._kept[-1][0] + SAMPLE_S:
@@ -72,7 +72,7 @@ class Windows:
         return tuple(found)
 
     def _before(self, at: float) -> tuple[float, Sample]:
-        """Return the last sample up to a time, or the oldest one."""
+        """Return the last sample up to a time, or the oldest sample if all are later."""
         found = self._kept[0]
         for each in self._kept:
             if each[0] > at:
@@ -90,9 +90,9 @@ def is_met(row: IndicatorStatus) -> bool:
 
 
 def quantile(share: float, bounds: Sequence[float], histogram: Sequence[float]) -> float | None:
-    """Return a quantile of a histogram by linear interpolation in its bucket. None: the histogram is empty.
+    """Return a quantile of a histogram by linear interpolation in its bucket. Return None if the histogram is empty.
 
-    Values above the last bound count as the last bound.
+    Values above the last bound are treated as if they were equal to the last bound.
     """
     *buckets, _ = histogram
     wanted = share * sum(buckets)

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-Key = tuple[str, ...]  # the metric's key in `catalog`, then the label values
+Key = tuple[str, ...]  # the key of the metric in `catalog`, then the values of the labels
 
-# Upper bounds of buckets. They equal the bounds in CoreDNS, because dashboards compute quantiles from them.
+# Upper bounds of buckets. The bounds equal those of CoreDNS, because dashboards compute quantiles from them.
 DURATIONS_S = tuple([0.00025 * 2**power for power in range(16)])
 SIZES = (0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16000, 32000, 48000, 64000)
 PROGRAMMING_S = tuple([0.001 * 2**power for power in range(20)])
@@ -48,14 +48,14 @@ class Totals(msgspec.Struct):
 
 
 class Follower:
-    """Adds to totals the counts that other objects keep. A new object's counts start at zero again."""
+    """Adds the counts that other objects keep to totals. If an object is replaced, the new object counts from zero."""
 
     def __init__(self, totals: Totals) -> None:
         self._totals = totals
         self._seen: dict[Key, float] = {}
 
     def follow(self, current: Mapping[Key, float]) -> None:
-        """Add the counts since the last call."""
+        """Add the counts of an object since the last call."""
         for key, number in current.items():
             seen = self._seen.get(key, 0)
             self._totals.add(key, number - seen if number >= seen else number)
@@ -63,7 +63,7 @@ class Follower:
 
 
 def decode(octets: bytes) -> Totals:
-    """Return the totals in a block. An empty block gives empty totals."""
+    """Return the totals in a block. If the block is empty, return empty totals."""
     return _decode(octets) if octets else Totals()
 
 
