@@ -2,12 +2,12 @@
 
 Rules:
 
-1. An event with the same text fields is written at most `FIRST` times a minute. Further repeats are held back. At the
-   end of the minute, the last held event is written with `repeated=N`. After `MOST` different events in a minute, two
-   events count as the same even if their fields differ. So the number of lines is limited, even for a flapping state or
-   for thousands of objects.
-2. Writers don't wait long for a slow reader. If there is no room within `PATIENCE_S`, the line is lost. When there is
-   room again, the log contains the number of lost lines.
+1. An event with the same text fields is written at most `FIRST` times a minute. Further repeats of the event are held
+   back. At the end of the minute, the last repeat is written with `repeated=N`. After `MOST` different events in a
+   minute, two events count as the same even if their fields differ. So the number of lines is limited, even for a
+   flapping state or for thousands of objects.
+2. Writers don't wait long for a slow reader. If standard error has no room within `PATIENCE_S`, the line is lost. When
+   there is room again, the log gets a line with the number of lost lines.
 """
 
 import json
@@ -24,7 +24,7 @@ FIRST = 5
 MOST = 500
 PATIENCE_S = 0.1
 _WINDOW_S = 60.0
-_LONGEST = 2000  # the most characters of a field
+_LONGEST = 2000  # the most characters of a field in a line
 
 
 class Level(IntEnum):
@@ -53,7 +53,7 @@ class _Repeated:
 
 
 class Log:
-    """Writes events. Safe to call from several threads: each event is one write."""
+    """Writes events. Several threads may use one `Log`, because each event is one write."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Log:
     def __call__(self, event: str, *, level: Level = Level.INFO, **fields: object) -> None:
         """Write an event with its fields. An event with a level that is too low is dropped.
 
-        Rule 1 may hold an event back.
+        An event may be held back (rule 1).
         """
         if level < self._lowest:
             return
@@ -93,7 +93,10 @@ class Log:
                 self._write(now, level, event, fields)
 
     def summarize(self) -> None:
-        """Write the number of lost lines, and held events at the end of the minute. Call this about every second."""
+        """Write the number of lost lines, and held events at the end of the minute.
+
+        The caller calls this method about every second.
+        """
         now = self._clock()
         with self._lock:
             if self._lost:
@@ -103,14 +106,14 @@ class Log:
             held = [(*each.held, each.times - FIRST) for each in self._recent.values() if each.held]
             self._began = now
             self._recent.clear()
-            # Sorted by time, so the last line shows the current state.
+            # The events are sorted by time, so the last line shows the current state.
             for at, level, event, fields, times in sorted(held, key=lambda each: each[0]):
                 self._write(at, level, event, {**fields, "repeated": times})
 
     def forget(self) -> None:
         """Drop held events.
 
-        A process calls this right after its fork, because its parent process writes these events.
+        A process calls this method right after its fork, because its parent process writes these events.
         """
         self._recent.clear()
         self._lost = 0
@@ -127,8 +130,8 @@ class Log:
         return text.encode(errors="backslashreplace") + b"\n"
 
     def _write(self, at: float, level: Level, event: str, fields: dict[str, object]) -> None:
-        # After a lost line, there is no further wait. The first lost line has waited already, and the reader has
-        # stopped.
+        # After a lost line, further lines don't wait for room: the first lost line has waited already, and the reader
+        # has stopped.
         if not self.outlet.write(self.compose(at, level, event, fields), 0.0 if self._lost else PATIENCE_S):
             self._lost += 1
 

@@ -2,8 +2,8 @@
 
 O_NONBLOCK can't be set on the existing pipe, because the flag would also affect every process that shares the pipe,
 including the reader. So this module opens the pipe a second time through /proc. The kernel may refuse this, for example
-if the pipe belongs to another user. In that case, each write first checks for room. If another process uses the room
-before the write, the write waits.
+if the pipe belongs to another user. If the kernel refuses, each write first checks whether the pipe has room. Such a
+write waits if another process uses the room first.
 """
 
 import os
@@ -13,11 +13,11 @@ import stat
 from collections.abc import Callable
 from threading import Lock
 
-PIECE = select.PIPE_BUF  # octets. A write of this size to a pipe is atomic: octets of other writers never come between
+PIECE = select.PIPE_BUF  # octets; a write of this size to a pipe is atomic: no octets of other writers come between
 
 
 class Stderr:
-    """Writes whole lines. Safe to use from several threads."""
+    """Writes whole lines. Several threads may use one `Stderr`."""
 
     def __init__(self, fd: int = 2) -> None:
         self._fd = fd
@@ -26,7 +26,7 @@ class Stderr:
         self._rest = b""  # the unwritten rest of a long line
 
     def write(self, lines: bytes, patience_s: float = 0.0) -> bool:
-        """Write all of `lines`. If there is no room even after `patience_s`, write nothing and return False.
+        """Write all of `lines`. If the pipe has no room even after `patience_s`, write nothing and return False.
 
         If the reader has closed the pipe, lines count as written.
         """
@@ -60,7 +60,7 @@ def _sender(fd: int) -> Callable[[bytes], int]:
         mode = os.fstat(fd).st_mode
         if stat.S_ISSOCK(mode):
             return lambda octets: _send(fd, octets)
-        if stat.S_ISREG(mode):  # a file never blocks. A second descriptor would overwrite the beginning of the file
+        if stat.S_ISREG(mode):  # a write never waits; a second descriptor would overwrite the file
             return lambda octets: os.write(fd, octets)
         own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         return lambda octets: os.write(own, octets)

@@ -1,9 +1,9 @@
 """Finds the replicas of pydns and reads their pages, for the verbs with `--all`.
 
 1. The replicas are the endpoints of the Services that this pod is behind, in all its EndpointSlices. The pages
-  (`pydns.control.peer_pages`) are on the port with the name `metrics`.
+   (`pydns.control.peer_pages`) are on the port with the name `metrics`.
 2. Another program may answer at a replica's address. So each answer is limited in time and in octets, and no text of an
-  answer can control a terminal.
+   answer can control a terminal.
 3. A replica that doesn't answer is reported by name. The other replicas are asked all the same.
 """
 

@@ -12,7 +12,7 @@ Both sets share these rules:
 1. The parser's events are composed with a stack. PyYAML's own composer uses recursion in C. Deep nesting would crash
    the process.
 2. A document that breaks a rule is reported, and reading continues with the next document. After an error in the
-  syntax, reading stops.
+   syntax, reading stops.
 3. The cost is linear in the length of the text.
 """
 

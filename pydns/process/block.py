@@ -1,13 +1,14 @@
-"""Blocks of memory that processes share. Each block has one writer at a time. Its content survives the writer's exit.
+"""Blocks of memory that processes share. Each block has one writer at a time.
 
-The supervisor creates the blocks before it forks. Each block belongs to one worker's slot. So a restarted worker
-continues with the counts of its predecessor. The writer fills one half of the block while readers read the other half.
-Then the two halves swap roles. So a writer that is killed during a write has changed nothing.
+The content of a block survives the exit of the writer. The supervisor creates the blocks before it forks. Each block
+belongs to one worker's slot. So a restarted worker continues with the counts of its predecessor. The writer fills one
+half of the block while readers read the other half. After that, the two halves swap roles. So a writer that is killed
+during a write has changed nothing.
 """
 
 import mmap
 
-_HALF = 512 << 10  # octets. Pages that are never written use no memory
+_HALF = 512 << 10  # octets; pages that are never written use no memory
 _HEAD = 16
 _SIZE = _HEAD + 2 * _HALF
 _TRIES = 100
@@ -32,7 +33,7 @@ class Block:
         return True
 
     def load(self) -> bytes:
-        """Return the content. It is empty before the first `store`."""
+        """Return the content of the last `store`, or empty octets before the first `store`."""
         for _ in range(_TRIES):  # writers store a few times a second, so one try is nearly always enough
             turn = self._turn[0]
             at = _HEAD + turn % 2 * _HALF
@@ -43,6 +44,6 @@ class Block:
 
 
 def share(count: int) -> list[Block]:
-    """Return new blocks. This process shares them with the processes that it forks."""
+    """Return new blocks. This process shares the blocks with the processes that it forks."""
     memory = memoryview(mmap.mmap(-1, count * _SIZE))
     return [Block(memory[index * _SIZE : (index + 1) * _SIZE]) for index in range(count)]

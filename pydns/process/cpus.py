@@ -1,4 +1,4 @@
-"""Finds out how many CPUs this process may use. Imports nothing heavy."""
+"""Finds out how many CPUs this process may use. This module imports no large module."""
 
 import os
 from pathlib import Path

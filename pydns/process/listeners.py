@@ -1,9 +1,10 @@
-"""Opens the listening sockets. The supervisor opens all of them before the first fork. Imports nothing heavy.
+"""Opens the listening sockets. The supervisor opens all sockets before the first fork.
 
-A reply must come from the address that the query was sent to. For a wildcard socket (0.0.0.0 or ::), the kernel must
-report this address for each query. The report costs 0.9 µs a query (tests/bench/README.md). So each local address gets
-its own UDP socket, and the kernel prefers this socket. The wildcard socket receives queries to all other addresses:
-addresses that are added later, that can't be bound, or that are over the limit.
+This module imports no large module. A reply must come from the address that the query was sent to. For a wildcard
+socket (0.0.0.0 or ::), the kernel must report the destination address of each query. The report costs 0.9 µs a query
+(tests/bench/README.md). So each local address gets its own UDP socket, and the kernel prefers this socket. The wildcard
+socket receives queries to all other addresses: addresses that are added later, that can't be bound, or that are over
+the limit.
 """
 
 import errno
@@ -19,12 +20,12 @@ from pydns.process.slots import IP_PKTINFO, RECEIVE_BUFFER, Slot
 
 _BACKLOG = 1024
 _PORT_TRIES = 20  # the most attempts to find a port that is free for both UDP and TCP
-_MAX_OWN = 16  # the most sockets for single addresses in each family. A node can have hundreds of addresses
+_MAX_OWN = 16  # the most sockets for single addresses in each family, because a node can have hundreds of addresses
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}  # the errors of a kernel without IPv6, or with IPv6 switched off
 
 
 class ListenError(Exception):
-    """A socket can't be opened. The message is the reason."""
+    """A socket can't be opened. The message of this error has the reason."""
 
     def __init__(self, flag: str, listen: Listen, error: OSError) -> None:
         super().__init__(f"{flag} {listen}: {error.strerror}")
@@ -55,7 +56,7 @@ def open_slots(listens: Iterable[Listen], workers: int, log: Log) -> list[Slot]:
             slot.udp.append(udp)
             slot.tcp.append(tcp)
             for each in own:
-                with suppress(ListenError):  # the address was removed meanwhile, or is not usable yet
+                with suppress(ListenError):  # the address has been removed meanwhile, or can't be used yet
                     slot.udp.append(_socket(each, socket.SOCK_DGRAM))
     if left_out and not slots[0].udp:
         raise left_out
@@ -107,7 +108,7 @@ def address(sock: socket.socket) -> Listen:
 
 
 def _local_addresses(listen: Listen) -> list[str]:
-    """Return the local addresses if `listen` is a wildcard address. Otherwise return none."""
+    """Return the local addresses if `listen` is a wildcard address. For other addresses, return none."""
     with suppress(OSError):  # without /proc, replies are slower, but still correct
         if listen.host == "0.0.0.0":
             return _ipv4_addresses(Path("/proc/net/fib_trie").read_text())
@@ -117,7 +118,10 @@ def _local_addresses(listen: Listen) -> list[str]:
 
 
 def _ipv4_addresses(fib_trie: str) -> list[str]:
-    """Return the local addresses in a /proc/net/fib_trie. The line after an address contains the kind of address."""
+    """Return the local addresses in a /proc/net/fib_trie.
+
+    In this file, the line after an address contains the kind of the address.
+    """
     found: dict[str, None] = {}
     address = ""
     for line in fib_trie.splitlines():
@@ -130,7 +134,9 @@ def _ipv4_addresses(fib_trie: str) -> list[str]:
 
 
 def _ipv6_addresses(if_inet6: str) -> list[str]:
-    """Return the addresses in a /proc/net/if_inet6 except link-local addresses, which are valid only with a link."""
+    """Return the addresses in a /proc/net/if_inet6, except link-local addresses, which are valid only together with a
+    link.
+    """
     found = [IPv6Address(bytes.fromhex(line.split()[0])) for line in if_inet6.splitlines()]
     return [str(each) for each in found if not each.is_link_local]
 
@@ -138,7 +144,7 @@ def _ipv6_addresses(if_inet6: str) -> list[str]:
 def _refuse_taken_port(listen: Listen) -> None:
     """Raise `ListenError` if another process uses the port.
 
-    With SO_REUSEPORT, pydns would get some of the queries of that process.
+    Without this check, SO_REUSEPORT would give pydns some of the queries of that process.
     """
     if listen.port:
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
@@ -167,8 +173,8 @@ def _open_pair(listen: Listen) -> tuple[socket.socket, socket.socket]:
 def _with_free_port(listen: Listen) -> Listen:
     """Return the address with a port that no process uses.
 
-    For a socket with SO_REUSEPORT, the kernel may choose a port of another server that this user runs. Then each server
-    would get some of the queries of the other one.
+    For a socket with SO_REUSEPORT, the kernel may choose a port of another server that this user runs. If so, each of
+    the two servers would get some queries of the other server.
     """
     with _new(listen, socket.SOCK_DGRAM) as probe:
         _bind(probe, listen)
@@ -189,7 +195,7 @@ def _socket(listen: Listen, kind: socket.SocketKind) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     else:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        # Must be set before bind. The kernel must report the destination address of every datagram.
+        # This option must be set before `bind`. The kernel must report the destination address of every datagram.
         if listen.host == "0.0.0.0":
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         elif listen.host == "::":

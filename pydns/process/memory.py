@@ -6,9 +6,10 @@ from pathlib import Path
 
 
 def shared_memory(pids: Iterable[int]) -> int:
-    """Return the memory that the processes use together, in octets. A shared page counts once (PSS).
+    """Return the memory that the processes use together, in octets. A page that processes share counts once (PSS).
 
-    The call takes about a millisecond per process. A process that has ended, or can't be read, counts as 0.
+    The call takes about a millisecond per process. A process that has ended, or whose memory usage can't be read,
+    counts as 0.
     """
     total = 0
     for pid in pids:

@@ -1,8 +1,8 @@
 """The health of the processes in shared memory, with one row for each process.
 
 The supervisor creates the memory before the first fork. Every field has one writer and is one aligned word, so no
-reader sees half a value. Times are in nanoseconds, from `time.monotonic_ns`. All processes share this clock. Imports
-nothing heavy.
+reader sees half a value. Times are in nanoseconds, from `time.monotonic_ns`. The clock is the same for all processes.
+This module imports no large module.
 """
 
 import mmap
@@ -11,19 +11,20 @@ from collections.abc import Sequence
 
 STUCK_S = 5.0  # a worker that answers no self-check for this time is unhealthy and is restarted
 ASK_S = 0.5  # the interval between a worker's self-checks
-DRAIN = signal.SIGUSR1  # tells a worker that a drain begins. It is blocked from the start, so it is never lost
-# tells a child to end. SIGTERM isn't used, because the whole process group may get it when a drain begins
+DRAIN = signal.SIGUSR1  # tells a worker that a drain begins; the signal is blocked from the start, so it is never lost
+# Tells a child to end. SIGTERM isn't used for this, because the whole process group may get SIGTERM when a drain
+# begins.
 STOP = signal.SIGUSR2
 NEWS = signal.SIGUSR2  # tells the supervisor that `Pulse.tables` has changed
 
-# The words of a row. The supervisor writes the first three. The worker that owns the row writes the others.
+# The words of a row. The supervisor writes the first three words. The worker that owns the row writes the other words.
 _PID, _RESTARTS, _STUCK, _ANSWERED, _ASKED, _LATE = range(6)
-_ROW = 8  # words. A row fills one cache line, so writers don't slow each other down
+_ROW = 8  # words; a row fills one cache line, so writers don't slow each other down
 _WORD = 8
 
 
 class ProcessRow:
-    """The health of one process. A worker's fields survive its restarts."""
+    """The health of one process. The values of a worker survive its restarts."""
 
     def __init__(self, title: str, words: "memoryview[int]") -> None:
         self.title = title
@@ -31,7 +32,7 @@ class ProcessRow:
 
     @property
     def pid(self) -> int:
-        """The id of the running process. 0 if the process is not running."""
+        """The id of the running process, or 0 if the process isn't running."""
         return self._words[_PID]
 
     @pid.setter
@@ -58,7 +59,7 @@ class ProcessRow:
 
     @property
     def answered_ns(self) -> int:
-        """The time of the worker's last answer to its self-check."""
+        """The monotonic time of the worker's last answer to its self-check."""
         return self._words[_ANSWERED]
 
     @answered_ns.setter
@@ -67,7 +68,7 @@ class ProcessRow:
 
     @property
     def asked_ns(self) -> int:
-        """The time of the last query that the worker received during a drain."""
+        """The monotonic time of the last query that the worker received during a drain."""
         return self._words[_ASKED]
 
     @asked_ns.setter
@@ -92,7 +93,7 @@ class Pulse:
     """The rows of all processes, and two shared values: whether a drain has begun, and the number of tables."""
 
     def __init__(self, workers: int, now_ns: int, *, has_console: bool = False) -> None:
-        """Create the memory. A worker is silent if it answers no self-check within `STUCK_S` from now."""
+        """Create the memory. A worker counts as silent if it answers no self-check within `STUCK_S` from now."""
         titles = ["supervisor", "controller", *(f"worker {index}" for index in range(workers))]
         titles += ["console"] if has_console else []
         words = memoryview(mmap.mmap(-1, _WORD * _ROW * (1 + len(titles)))).cast("Q")

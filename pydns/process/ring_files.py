@@ -12,7 +12,7 @@ _NONE = (0, 0)
 
 
 class RingError(Exception):
-    """There is no ring that can be read. The message has the reason."""
+    """There is no ring that can be read. The message of this error has the reason."""
 
 
 class Rings:
@@ -26,8 +26,8 @@ class Rings:
         """Return the queries that workers wrote after the last call. Queries that came before `since` are left out.
 
         The oldest queries come first. If a worker has written more than its ring can keep, the oldest queries are lost.
-        With `most_octets`, only the ends of the rings are read: at most so many octets of all rings, but enough for a
-        record of each. Raises `RingError`.
+        If `most_octets` is given, only the ends of the rings are read: at most so many octets of all rings, but enough
+        for a record of each ring. Raises `RingError`.
         """
         files = sorted(self._state_dir.glob(layout.FILES))
         found = [
@@ -44,7 +44,7 @@ class Rings:
     def _new_of(self, file: Path, since: float, most_octets: int | None) -> list[Query] | None:
         """Return the queries of one ring, or None if there is no ring."""
         try:
-            # The link leads to a descriptor of a process. If that process has ended, it may lead to anything.
+            # The link leads to a descriptor of a process. If that process has ended, the link may lead to any file.
             descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return None

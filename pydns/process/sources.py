@@ -13,7 +13,7 @@ from pydns.config.settings import Settings
 MANIFESTS = ("--manifests", "*.yaml, *.yml or *.json")  # the flag for a folder, and the names of its files
 ZONES = ("--zones", "*.zone")
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-PEER_TOKEN = Path("/var/run/secrets/pydns/token")  # a token for the pages of other replicas
+PEER_TOKEN = Path("/var/run/secrets/pydns/token")  # the file with a token for the pages of other replicas
 _VARIABLES = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
 
 
@@ -44,7 +44,7 @@ def not_in_a_cluster(reason: str) -> str:
     """Return the error for the case that no flag chooses a source, and pydns doesn't run in a pod."""
     return (
         f"not in a cluster: {reason} (looked for {', '.join(_VARIABLES)} and {SERVICE_ACCOUNT}); "
-        "outside of one, give --kubeconfig FILE or --manifests DIR"
+        "give --kubeconfig FILE or --manifests DIR"
     )
 
 

@@ -1,19 +1,20 @@
-"""The supervisor process. It opens sockets, starts the controller and the workers, restarts them, and handles drains.
+"""The supervisor process.
 
-Rules:
+The supervisor opens sockets, starts the controller and the workers, restarts them, and handles drains. Rules:
 
-1. The supervisor runs no heavy code, and process ids are its only state. So it rarely fails. It imports the workers'
-   modules while the controller starts. So workers start at once, and share the memory of these modules.
+1. The supervisor runs no heavy code, and process ids are its only state. So the supervisor rarely fails. The supervisor
+   imports the workers' modules while the controller starts. So workers start at once, and share the memory of these
+   modules.
 2. The supervisor keeps every socket open. While a worker restarts, new queries wait in the kernel for the new worker.
 3. The supervisor handles signals only where its loop waits for them. Children wait for their own signals.
-4. The supervisor can be PID 1. It reaps every child, including orphans of other processes.
-5. When the supervisor exits for any reason, a pipe closes. Then its children exit too.
-6. The supervisor waits for a child only in this loop (rule 3). So it reacts to signals from the start.
+4. The supervisor can be PID 1. As PID 1, it also reaps orphans of other processes.
+5. When the supervisor exits for any reason, a pipe closes. When this pipe closes, the children exit, too.
+6. The supervisor waits for a child only in the loop of rule 3. So it reacts to signals from the start.
 7. Children ignore SIGTERM and SIGINT, because these signals may be sent to the whole process group. Only the supervisor
-   decides when to stop. It ends children with `STOP`.
+   decides when to stop. The supervisor ends children with `STOP`.
 
 The first SIGTERM or SIGINT begins a drain. During a drain, `/ready` returns 503, and workers count queries as late. The
-drain ends when no query has arrived for some time. A second signal ends the drain immediately.
+drain ends when no query has arrived for the time of `--drain-quiet`. A second signal ends the drain immediately.
 """
 
 import gc
@@ -37,26 +38,26 @@ from pydns.process.pulse import DRAIN, NEWS, STOP, STUCK_S, ProcessRow, Pulse
 from pydns.process.slots import Slot
 from pydns.ring.layout import FILES, file_name
 
-# The delay before a restart. The delay doubles if the process ran for less than `_CALM_S`. Otherwise the delay is reset
-# to `_FIRST_DELAY_S`.
+# The delay before a restart. The delay doubles if the process ran for less than `_CALM_S`. If it ran longer, the next
+# delay is `_FIRST_DELAY_S`.
 _FIRST_DELAY_S, _LAST_DELAY_S, _CALM_S = 0.1, 5.0, 10.0
 _STOP_S = 10.0  # how long a process may take to exit after `STOP`
 _CHECK_S = 1.0  # the interval between checks for stuck workers
-_START_S = 30.0  # the time limit for a new worker's first self-check. On a tenth of a CPU, imports take that long
-_FILES = 16384  # the limit of open files. A worker needs 1,000 for TCP clients and 1,024 for upstreams
+_START_S = 30.0  # the time limit for a new worker's first self-check; on a tenth of a CPU, imports take so long
+_FILES = 16384  # the limit of open files; a worker needs 1,000 for TCP clients and 1,024 for upstreams
 _DAMAGED = (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT)  # signals that may kill a process that reads a damaged table
 _CONSOLE = "--console"
 _GRACE_S = 2.0  # how long a stuck worker may take to exit after `STOP`
 
 
 class StartError(Exception):
-    """A child can't start. The message is the reason. The child's program raises this before it serves anything."""
+    """A child can't start. The message of this error is the reason. A program raises it before it serves anything."""
 
 
 class Programs(NamedTuple):
-    """The programs of the children. They run after the fork. Each program imports the modules that it needs.
+    """The programs of the children, which run after the fork. Each program imports the modules that it needs.
 
-    `load_worker` imports the modules of `worker` before the fork. It must not start a thread or open a file.
+    `load_worker` imports the modules of `worker` before the fork. `load_worker` must not start a thread or open a file.
     """
 
     controller: Callable[[Settings, Log, int, Pulse, Mapping[str, socket.socket], Sequence[Block]], None]
@@ -67,14 +68,14 @@ class Programs(NamedTuple):
 
 def serve(settings: Settings, log: Log, programs: Programs) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status."""
-    # These signals are blocked, and the loop receives them with sigtimedwait (rule 3). So no signal handler interrupts
-    # other code.
+    # These signals are blocked, and the loop receives them with sigtimedwait (rule 3). So no handler of a signal
+    # interrupts other code.
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, NEWS}
     signal.pthread_sigmask(signal.SIG_BLOCK, {*signals, DRAIN})
     _allow_files()
     try:
         slots = listeners.open_slots(settings.listen, settings.workers, log)
-        # The ring is in memory and not in a file. A worker that writes to a map of a file sometimes waits for the disk.
+        # The rings are in memory and not in files. A worker that writes to a mapped file may wait for the disk.
         slots = [slot._replace(queries=os.memfd_create(f"queries-{number}")) for number, slot in enumerate(slots)]
         endpoints = {
             "--health": settings.health,
@@ -91,7 +92,7 @@ def serve(settings: Settings, log: Log, programs: Programs) -> int:
 
 
 def _allow_files() -> None:
-    """Raise the soft limit of open files for this process and its children. The limit is often 1,024."""
+    """Raise the soft limit of open files for this process and its children. The soft limit is often 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -105,7 +106,7 @@ class _Child:
         self.title = row.title
         self.row = row
         self.program = program
-        self.pid = 0  # 0: not running
+        self.pid = 0  # 0 if the process isn't running
         self.started = 0.0  # the monotonic time of the start
         self.restart_at = 0.0
         self.kill_at: float | None = None  # when to kill a stuck worker that got `STOP`
@@ -140,12 +141,12 @@ class _Supervisor:
             _Child(row, partial(self._run_worker, slot, row, block))
             for slot, row, block in zip(slots, self._pulse.workers, self._blocks[1:], strict=True)
         ]
-        # The children that read the table. They start after the controller has opened the first table.
+        # The children that read the table. These children start after the controller has opened the first table.
         self._readers = [*self._workers]
         if self._pulse.console is not None:
             self._readers.append(_Child(self._pulse.console, self._run_console))
         self._children = [self._controller, *self._readers]
-        self._tables = 0  # `Pulse.tables` when the workers were started. 0: no table exists yet
+        self._tables = 0  # `Pulse.tables` when the workers were started; 0 if no table exists yet
         self._checked = 0.0
         self._drain_began = 0.0
 
@@ -186,19 +187,20 @@ class _Supervisor:
     # Start and restart.
 
     def _load_worker(self) -> None:
-        """Import the workers' modules, while the controller imports its own.
+        """Import the workers' modules, while the controller imports its modules.
 
-        A worker then starts with 0.01 s of CPU time instead of 0.2 s, and takes 8 MB less memory.
+        After that, a worker starts with 0.01 s of CPU time instead of 0.2 s, and takes 8 MB less memory.
         """
         with suppress(Exception):  # after a failure, each worker imports the modules again and logs the error
             self._programs.load_worker()
-        # A collection in a child would write to the headers of these objects, and so copy the shared pages.
+        # A garbage collection in a child would write to the headers of the imported objects, and so copy shared pages.
         gc.freeze()
 
     def _start_readers(self) -> None:
         """Start the workers and the console after the controller has opened the first table.
 
-        If a new table has replaced the old one, end them. After the restart, they read the new table.
+        If a new table has replaced the old one, end the workers and the console. After their restart, they read the new
+        table.
         """
         if self._tables == self._pulse.tables:
             return
@@ -239,7 +241,7 @@ class _Supervisor:
         child.silent_checks, child.kill_at = 0, None
 
     def _become(self, child: _Child) -> NoReturn:
-        """Run a child's program in this process. This process is the new fork."""
+        """Run a child's program in this process, which has just been forked."""
         status = 1
         try:
             os.close(self._held)
@@ -274,7 +276,7 @@ class _Supervisor:
 
     def _run_worker(self, slot: Slot, row: ProcessRow, block: Block) -> None:
         if self._pulse.is_draining:
-            signal.raise_signal(DRAIN)  # DRAIN is blocked, so it waits. The worker handles it before any query
+            signal.raise_signal(DRAIN)  # the blocked signal waits until the worker handles it, before any query
         self._programs.worker(slot, self._settings.state_dir, self._log, self._lifeline, row, block)
 
     # Children that have exited or are stuck.
@@ -293,7 +295,7 @@ class _Supervisor:
                 return None
             child = next((each for each in self._children if each.pid == pid), None)
             if child is None:
-                continue  # an orphan that PID 1 inherited (rule 4)
+                continue  # this process isn't a child: it is an orphan that PID 1 inherited (rule 4)
             now = time.monotonic()
             child.delay_s = min(child.delay_s * 2, _LAST_DELAY_S) if now - child.started < _CALM_S else _FIRST_DELAY_S
             child.pid = child.row.pid = 0
@@ -306,7 +308,7 @@ class _Supervisor:
                 os.kill(self._controller.pid, STOP)  # the next controller checks the table, and replaces a damaged one
 
     def _end_stuck_workers(self) -> None:
-        """End workers whose self-checks are overdue. Their restart is the same as for any worker that exits."""
+        """End workers whose self-checks are overdue. A stuck worker is restarted like any other worker that exits."""
         now = time.monotonic()
         silent = self._pulse.silent(time.monotonic_ns())
         for worker in self._workers:
@@ -317,8 +319,8 @@ class _Supervisor:
             has_answered = worker.row.answered_ns > worker.started * 1e9
             limit_s = STUCK_S if has_answered else _START_S
             is_silent = worker.pid and worker.row in silent and now - worker.started > limit_s
-            # Two consecutive checks must fail. After a pause of the whole machine, the first check finds every worker
-            # silent.
+            # After a pause of the whole machine, the first check finds every worker silent. So a worker is ended only
+            # after two consecutive checks have found it silent.
             worker.silent_checks = worker.silent_checks + 1 if is_silent else 0
             if worker.silent_checks >= 2:
                 silence_s = round(worker.row.silence_s(time.monotonic_ns()), 1)
@@ -330,7 +332,7 @@ class _Supervisor:
     # Drain and stop.
 
     def _begin_to_drain(self, why: signal.Signals) -> None:
-        """Begin a drain. New clients should use other servers, but queries are still answered."""
+        """Begin a drain: new clients should use other servers, but queries are still answered."""
         self._log("stopping", signal=why.name)
         self._pulse.drain()
         self._drain_began = time.monotonic()
@@ -341,7 +343,7 @@ class _Supervisor:
     def _drain_ends(self) -> float:
         """Return the time at which the drain ends if no worker receives another query.
 
-        Each worker has its own clients, so all workers count.
+        Each worker has clients of its own, so the last query of any worker counts.
         """
         last_asked = max(row.asked_ns for row in self._pulse.workers) / 1e9
         quiet_since = max(self._drain_began, last_asked)
