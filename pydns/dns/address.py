@@ -9,7 +9,7 @@ from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
 
 _LOOPBACK_6 = bytes(15) + b"\1"
-MAPPED = bytes(10) + b"\xff\xff"  # first octets of an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2)
+MAPPED = bytes(10) + b"\xff\xff"  # the first octets of an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2)
 
 
 class BadAddress(ValueError):
@@ -57,14 +57,14 @@ class AddressRange(NamedTuple):
 
     @property
     def free_bits(self) -> int:
-        """Return the number of bits after the prefix. All addresses of the range share this prefix."""
+        """Return the number of bits after the prefix that all addresses of the range share."""
         return (int.from_bytes(self.first) ^ int.from_bytes(self.last)).bit_length()
 
 
 def parse_range(text: str) -> AddressRange:
     """Parse a range such as 10.0.0.0/8.
 
-    Raises `BadAddress` if the text is invalid, or if bits after the prefix are set.
+    Raises `BadAddress` if the text is invalid, or if a bit after the prefix is 1.
     """
     first_text, _, length_text = text.partition("/")
     address = parse_address(first_text)
@@ -75,7 +75,8 @@ def parse_range(text: str) -> AddressRange:
 
 
 def range_around(address: bytes, length_text: str) -> AddressRange:
-    """Return the range with this prefix length that contains an address. Raises `BadAddress`."""
+    """Return the range that contains an address, with a given prefix length. Raises `BadAddress` for an invalid
+    length."""
     bits = 8 * len(address)
     if not (length_text.isascii() and length_text.isdecimal() and len(length_text) <= 3 and int(length_text) <= bits):
         raise BadAddress(length_text)

@@ -18,11 +18,12 @@ _STAR, _TILDE = "*.", "~"
 
 
 class BadAlias(ValueError):
-    """A text isn't an alias, or isn't a target. The message describes what is valid."""
+    """A text isn't the left side of an alias, or isn't a target. The message describes a valid text."""
 
 
 def parse_pattern(text: str) -> str:
-    """Return the names of an alias in canonical form. Raises `BadAlias`."""
+    """Return the left side of an alias (a name, a name with a star, or a pattern) in canonical form. Raises
+    `BadAlias`."""
     if text.startswith(_TILDE):
         _compiled(text)
         return text
@@ -41,7 +42,7 @@ def parse_target(text: str) -> str:
 
 
 def problem(pattern: str, target: str) -> str | None:
-    """Return None if a target fits the names of its alias. Otherwise return a description of a valid target."""
+    """Return None if a target fits the left side of its alias. Otherwise return a description of a valid target."""
     if target.startswith(_STAR) and not pattern.startswith(_STAR):
         return f'a target of names without "{_STAR}"'
     groups = len(_compiled(pattern).groups) if pattern.startswith(_TILDE) else 0
@@ -71,9 +72,9 @@ class Aliases:
     """The aliases of a configuration."""
 
     def __init__(self, aliases: Iterable[tuple[str, str]]) -> None:
-        """`aliases` contains the names and the target of each alias, as `parse_pattern` and `parse_target` return them.
+        """`aliases` contains a pair for each alias: the results of `parse_pattern` and of `parse_target`.
 
-        A look-up takes longer if there are more patterns. The number of other aliases doesn't matter.
+        A look-up takes longer if more aliases are patterns. The number of other aliases doesn't matter.
         """
         self._names: dict[bytes, bytes] = {}
         # domain -> whether the target keeps the labels before the domain, and the target
@@ -94,9 +95,9 @@ class Aliases:
         return bool(self._names or self._below or self._patterns)
 
     def find(self, qname: bytes) -> bytes | None:
-        """Return the target of a name in lower case, or None if no alias matches.
+        """Return the target for `qname`, a name in lower case. Return None if no alias matches the name.
 
-        An empty result means that the target is not a valid name.
+        An empty result means that the name of the target is invalid, for example too long.
         """
         exact = self._names.get(qname)
         if exact is not None:

@@ -2,15 +2,15 @@
 
 The format of a compiled answer is:
 
-    octet 0      bit 0: whether the records of the answer section are rotated
-                 other bits: one for each level at which some client class gets another answer
+    octet 0 bit 0: 1 if the records of the answer section are rotated
+                 other bits: a bit for each level, 1 if a client class of the level gets another answer
                  (`pydns.table.client_classes`)
-    octet 1      length of each answer record, if these records are rotated and no pointer leads to them, else 0
-    octets 2–9   the four counts of a header; QDCOUNT is 1
+    octet 1      the length of each answer record, if these records are rotated and no pointer leads to them, else 0
+    octets 2–9   the four counts of the reply's header; QDCOUNT is 1
     octets 10–   the records, compressed for a message whose question is at offset 12
 
-So a reply consists of the id, the flags, octets 2–9, the question as sent, and octets 10–. The case of the question's
-letters doesn't matter. Compression pointers point into the question, but a change of case moves no octet.
+So a reply consists of the id, the flags, octets 2–9, the question as the client sent it, and octets 10–. The letters of
+the question may be in any case: compression pointers point into the question, but a change of case moves no octet.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ from pydns.dns.rrset import AAAA, CLASS_IN, MX, NS, PTR, SRV, A, Hosts, RRset
 
 HEADER: Final = 12  # octets of a message before the question (RFC 1035 section 4.1.1)
 RECORDS: Final = 10  # offset of the records in a compiled answer
-ROTATED: Final = frozenset([A, AAAA, SRV])  # types of which clients use the first record
+ROTATED: Final = frozenset([A, AAAA, SRV])  # types whose records are rotated, because clients use the first record
 
 
 _MAX_POINTER: Final = 0x3FFF  # pointers have 14 bits (RFC 1035 section 4.1.4)
@@ -31,29 +31,29 @@ TO_QUESTION: Final = (0xC000 | HEADER).to_bytes(2)  # a pointer to the name of t
 _CLASS_IN: Final = CLASS_IN.to_bytes(2)
 _HEAD: Final = Struct("!2B4H").pack  # octets 0–9
 _MESSAGE: Final = 0xFFFF  # maximum octets of a message
-# Maximum count in a header. No message can contain so many records, because the shortest record has 11 octets.
+# The largest count that a header can contain. No message has so many records: the shortest record has 11 octets.
 _MOST: Final = 0xFFFF
 _ONE_RECORD: Final = _HEAD(0, 0, 1, 1, 0, 0) + TO_QUESTION
 _FIXED: Final = Struct("!HHIH").pack  # type, class, TTL, RDLENGTH
 _A_IN, _PTR_IN, _AAAA_IN, _SRV_IN = [rtype.to_bytes(2) + _CLASS_IN for rtype in (A, PTR, AAAA, SRV)]
 _RDATA_AT: Final = 12  # offset of RDATA in a record whose owner is a pointer
-# Type -> offset of the target in RDATA. The addresses of the target become additional records.
+# Type -> offset of the target's name in RDATA. The addresses of the target become additional records.
 TARGET_AT: Final = {NS: 0, MX: 2, SRV: 6}
 
 
 def question(qname: bytes, rtype: int) -> bytes:
-    """Return the key of an answer. The key is the question in wire form and lower case, with class IN.
+    """Return the key of an answer in the table: the question in wire form and lower case, with class IN.
 
     If an octet of the type is an ASCII letter, the key begins with a zero octet, so it isn't a valid question. The fast
     path converts the whole question to lower case before the lookup (pydns.serve.fast, rule 3). Without the zero octet,
-    the fast path would confuse two such types.
+    two types that differ only in the case of a letter would have the same key.
     """
     key = qname.lower() + rtype.to_bytes(2) + _CLASS_IN
     return b"\0" + key if rtype >= ord("A") and is_lettered(rtype) else key
 
 
 def is_lettered(rtype: int) -> bool:
-    """Return whether an octet of a type is an ASCII letter. A change to lower case would change such a type."""
+    """Return whether an octet of a type is an ASCII letter. `bytes.lower()` would change such a type."""
     octets = rtype.to_bytes(2)
     return octets.lower() != octets.upper()
 
@@ -62,7 +62,8 @@ def compile_answer(rrset: RRset) -> bytes:
     """Compile the answer for `rrset`: the records of `rrset`, then the records of its additional RRsets.
 
     Owners are compressed, but names in RDATA are not. RFC 2782 forbids compression of SRV targets. For other types,
-    compression would save little. The answer may be longer than a message. `fit` shortens the answer for each reply.
+    compression would save little. A compiled answer may be longer than a message. `fit` decides how much of it a reply
+    contains.
     """
     owner, rtype, ttl_s, rdatas, additional, _ = rrset
     if not additional and len(rdatas) == 1:
@@ -72,7 +73,7 @@ def compile_answer(rrset: RRset) -> bytes:
         length = len(records[0]) if rtype in (A, AAAA) else 0
         return _HEAD(rtype in ROTATED, length, 1, min(len(records), _MOST), 0, 0) + b"".join(records)
 
-    # The owners of the address records that follow may be pointers to a target in RDATA.
+    # The owner of an additional address record may be a pointer to a target in the RDATA of an answer record.
     target_at = _RDATA_AT + TARGET_AT[rtype]
     position = HEADER + len(owner) + 4
     seen = {owner: HEADER}
@@ -103,10 +104,10 @@ def compile_record(rtype: int, ttl_s: int, rdata: bytes) -> bytes:
 
 
 def compile_hosts(hosts: Hosts) -> dict[bytes, bytes]:
-    """Return a dict: question -> answer, for all RRsets of `hosts`.
+    """Return a dict with the compiled answers for all RRsets of `hosts`: key of the table -> answer.
 
-    The result is the same as that of `question` and `compile_answer` for each RRset. But this function takes a fifth of
-    the time, because nearly all octets are the same for each host. Most records of a large cluster are made here.
+    Calling `question` and `compile_answer` for each RRset would have the same result. This function takes a fifth of
+    the time, because nearly all octets are the same for each host. It makes most records of a large cluster.
     """
     parent, ttl_s, addresses, services = hosts
     of_type = {4: (parent + _A_IN, compile_record(A, ttl_s, bytes(4))[:-4])}
@@ -132,9 +133,10 @@ def compile_hosts(hosts: Hosts) -> dict[bytes, bytes]:
 
 
 def compile_pointers(named: Iterable[tuple[bytes, bytes]], ttl_s: int) -> dict[bytes, bytes]:
-    """Return a dict: question -> answer. `named` contains pairs: an address, and its only name.
+    """Return a dict with the compiled answers for PTR records: key of the table -> answer.
 
-    The result is the same as that of `question` and `compile_answer` for the PTR record of each address.
+    `named` contains pairs: an address, and its only name. Calling `question` and `compile_answer` for the PTR record of
+    each address would have the same result.
     """
     leads: dict[int, bytes] = {}  # length of a name -> the octets before the name
     answers: dict[bytes, bytes] = {}
@@ -147,7 +149,7 @@ def compile_pointers(named: Iterable[tuple[bytes, bytes]], ttl_s: int) -> dict[b
 
 
 def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
-    """Return a copy of a compiled answer. The TTL `ttl_s` replaces each TTL that equals `before_s`."""
+    """Return a copy of a compiled answer, in which each TTL that was `before_s` is `ttl_s`."""
     before, after = before_s.to_bytes(4), ttl_s.to_bytes(4)
     if compiled.startswith(_ONE_RECORD):
         at = len(_ONE_RECORD) + 4
@@ -161,13 +163,14 @@ def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
 
 
 def rotate_anew(key: bytes, compiled: bytes, turn: int) -> bytes:
-    """Return the records of a compiled answer, rotated. `turn` determines the first record. Takes 2 µs per record."""
+    """Return the records of a compiled answer in rotation. `turn` determines the first record. Takes 2 µs per
+    record."""
     rrset, additionals = decompile(key, compiled)
     return compile_answer(rotate_rrset(rrset, turn)._replace(additional=tuple(additionals)))[RECORDS:]
 
 
 def rotate_rrset(rrset: RRset, turn: int) -> RRset:
-    """Return a copy of an RRset. If the RRset has addresses or SRV records, `turn` determines the first record."""
+    """Return a copy of an RRset. Addresses and SRV records are rotated: `turn` determines the first record."""
     rdatas = rrset.rdatas
     if rrset.rtype not in ROTATED or len(rdatas) < 2:
         return rrset
@@ -176,10 +179,10 @@ def rotate_rrset(rrset: RRset, turn: int) -> RRset:
 
 
 def fit(wanted: int, octets: bytes, room: int) -> tuple[int, int, int]:
-    """Return the number of answer records and of other records that fit into `room`, and the end of these records.
+    """Return how many answer records and how many other records fit into `room`, and the offset after these records.
 
-    `octets` contains records that pydns composed. The first `wanted` records are the answer. Only whole records are
-    included. An answer without its additional records isn't truncated (RFC 2181 section 9).
+    `octets` contains records that pydns composed. The first `wanted` records are the answer. Only whole records count.
+    A reply that has all answer records, but lacks additional records, needs no TC (RFC 2181 section 9).
     """
     answers = others = end = 0
     for _, _, next_end in walk(octets):
@@ -194,7 +197,8 @@ def fit(wanted: int, octets: bytes, room: int) -> tuple[int, int, int]:
 
 
 def walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield three offsets for each record: its start, its type and its end. pydns must have composed the records."""
+    """Yield three offsets for each record: of its start, of its type and of its end. pydns must have composed the
+    records."""
     position = 0
     while position < len(octets):
         begin = position
@@ -207,10 +211,10 @@ def walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def decompile(key: bytes, compiled: bytes, most: int | None = None) -> tuple[RRset, list[RRset]]:
-    """Return the RRset and the additional RRsets of a compiled answer. Owners are not compressed.
+    """Return the RRset and the additional RRsets of a compiled answer. Their owners are uncompressed names.
 
-    If `most` is given, only whole records in the first `most` octets are returned. Tools call this function. Workers
-    call it for answers that are composed from several RRsets for each query.
+    If `most` is given, only the whole records among the first `most` octets are returned. Tools call this function.
+    Workers call it only when they compose an answer from several RRsets.
     """
     qname, octets = key[:-4].removeprefix(b"\0") or name.ROOT, compiled[RECORDS:]
     base = HEADER + len(qname) + 4

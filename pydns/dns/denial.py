@@ -1,4 +1,4 @@
-"""The SOA record of a denial that no zone provides, such as the denial of a blocked name."""
+"""The SOA record of a denial whose name is in no zone of pydns, such as the denial of a blocked name."""
 
 from pydns.dns import name
 from pydns.dns.rrset import SOA, RRset, Soa

@@ -1,7 +1,7 @@
 """Removes the addresses of one family from answers of upstreams.
 
-The functions take and return an `UpstreamAnswer`: the records after a question. The question to the upstream and the
-question of the client differ only in their types, so pointers to the question stay valid.
+The functions take and return an `UpstreamAnswer`, which contains the part of a reply after the question. The question
+to the upstream and the question of the client differ only in their types, so pointers to the question stay valid.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from pydns.dns.reason import Reason
 from pydns.dns.response import UpstreamAnswer, uncompressed
 from pydns.dns.rrset import AAAA, CLASS_IN, CNAME, SOA, A
 
-DENIAL_TTL_S = 30  # TTL of a denial whose zone isn't known. It is short, so that clients soon ask again
+# The TTL of a denial without a SOA record from an upstream; it is short, so that clients soon ask again.
+DENIAL_TTL_S = 30
 IPV4_HINT, IPV6_HINT = 4, 6  # keys of parameters in HTTPS and SVCB records (RFC 9460 section 14.3.2)
 
 _CLASS_IN = CLASS_IN.to_bytes(2)
@@ -40,18 +41,18 @@ class Record(NamedTuple):
 
 
 def without_addresses(question: bytes, answer: UpstreamAnswer) -> UpstreamAnswer:
-    """Return the answer to a question for one address family, derived from the answer for the other family.
+    """Return the answer to a question for the address family that the configuration leaves out.
 
-    CNAMEs, denials and errors are kept. An answer with addresses is replaced by NODATA with EDE 17 (Filtered). If
-    no SOA record of the name's zone is known, NODATA gets a SOA record at the name itself. So clients can cache NODATA
-    (RFC 2308 section 5).
+    `answer` is the upstream's answer. Its CNAMEs, denials and errors are kept. An answer with addresses is replaced by
+    NODATA with EDE 17 (Filtered). If no SOA record of the name's zone is known, NODATA gets a SOA record at the name
+    itself. So clients can cache NODATA (RFC 2308 section 5).
     """
     if answer.rcode != Rcode.NOERROR or answer.onward:
         return answer
-    if answer.counts[2:] != b"\0\0":  # already NODATA
+    if answer.counts[2:] != b"\0\0":  # the answer is NODATA already
         return answer._replace(extended_error=Reason.FAMILIES, is_authentic=False)
     if answer.records[2:4] in _ADDRESS_TYPES and answer.records[:2] == TO_QUESTION:
-        return _FILTERED  # the most common answer: addresses of the name itself, and no CNAME
+        return _FILTERED  # the most common answer has addresses of the name itself, and no CNAME
     answers, _ = records_of(question, answer)
     return denial([each for each in answers if each.rtype not in _ADDRESSES], Reason.FAMILIES)
 
@@ -59,7 +60,7 @@ def without_addresses(question: bytes, answer: UpstreamAnswer) -> UpstreamAnswer
 def without_hint(question: bytes, answer: UpstreamAnswer, hint: int) -> UpstreamAnswer:
     """Return an answer to a question for HTTPS or SVCB records, without the hints for one address family.
 
-    A record that declares its hint as mandatory is kept as it is.
+    A record that declares the hint as mandatory is not changed.
     """
     rtype = int.from_bytes(question[-4:-2])
     if hint.to_bytes(2) not in answer.records:
@@ -76,7 +77,8 @@ def without_hint(question: bytes, answer: UpstreamAnswer, hint: int) -> Upstream
 
 
 def _without_parameter(rdata: bytes, key: int) -> bytes:
-    """Return the RDATA of a HTTPS or SVCB record without a parameter (RFC 9460 section 2.2). Invalid RDATA is kept."""
+    """Return the RDATA of a HTTPS or SVCB record without the parameter `key` (RFC 9460 section 2.2). Invalid RDATA is
+    not changed."""
     position = 2
     try:
         while rdata[position]:
@@ -114,9 +116,9 @@ def records_of(question: bytes, answer: UpstreamAnswer) -> tuple[list[Record], l
 
 
 def composed(answer: UpstreamAnswer, answers: Sequence[Record], authorities: Sequence[Record] = ()) -> UpstreamAnswer:
-    """Return a copy of an answer with other records.
+    """Return a copy of an answer with the records `answers` and `authorities` instead of its own.
 
-    The copy isn't authentic, because no server has signed the records.
+    The copy isn't authentic (AD is not set), because no server has signed the changed records.
     """
     counts = len(answers).to_bytes(2) + len(authorities).to_bytes(2)
     records = b"".join([each.wire() for each in (*answers, *authorities)])
@@ -124,9 +126,9 @@ def composed(answer: UpstreamAnswer, answers: Sequence[Record], authorities: Seq
 
 
 def denial(answers: Sequence[Record], error: Reason | None = None) -> UpstreamAnswer:
-    """Return NODATA. Its answer section contains only `answers`, which must be CNAMEs.
+    """Return a NODATA answer whose answer section contains `answers`, which must be CNAMEs.
 
-    The owner of its SOA record is the target of the last CNAME. Without a CNAME, it is the question's name.
+    The owner of the SOA record is the target of the last CNAME. Without a CNAME, the owner is the question's name.
     """
     owner = next((each.rdata for each in reversed(answers) if each.rtype == CNAME), TO_QUESTION)
     soa = Record(owner, SOA, DENIAL_TTL_S, _SOA_RDATA)

@@ -15,13 +15,13 @@ from pydns.dns.response import UpstreamAnswer
 from pydns.dns.rrset import AAAA, CNAME, SOA, A
 
 WELL_KNOWN_PREFIX = parse_range("64:ff9b::/96")  # RFC 6052 section 2.1
-TTL_S = 600  # cap for the TTL of a mapped address if the SOA record of the zone is unknown (RFC 6147 section 5.1.7)
+TTL_S = 600  # the maximum TTL of a mapped address if the SOA record of the zone is unknown (RFC 6147 section 5.1.7)
 IPV4ONLY_ARPA = name.from_text("ipv4only.arpa.")
-# The addresses of `ipv4only.arpa`. Clients ask for this name to find out the prefix (RFC 7050). Its addresses never
-# change, so pydns needs no upstream for them.
+# The addresses of `ipv4only.arpa`. Clients ask for this name to find out the prefix of the NAT64 (RFC 7050). The
+# addresses never change, so pydns needs no upstream for them.
 _IPV4ONLY = tuple([Record(TO_QUESTION, A, TTL_S, bytes([192, 0, 0, last])) for last in (170, 171)])
 
-# Addresses that aren't global (RFC 1918, RFC 5735 section 3, RFC 6598).
+# Ranges of IPv4 addresses that aren't global (RFC 1918, RFC 5735 section 3, RFC 6598).
 _PRIVATE = tuple(
     map(
         parse_range,
@@ -50,12 +50,13 @@ class Dns64(NamedTuple):
     prefixes: tuple[AddressRange, ...]  # each prefix has 32, 40, 48, 56, 64 or 96 bits (RFC 6052 section 2.2)
     exclude: tuple[AddressRange, ...] = ()  # IPv6 addresses that are treated as missing (RFC 6147 section 5.1.4)
     translate_all: bool = False  # also map the IPv4 addresses of names that have IPv6 addresses
-    map_private: bool = False  # also use the well-known prefix for IPv4 addresses that aren't global
+    map_private: bool = False  # also map IPv4 addresses that aren't global to the well-known prefix
 
     def usable(self, question: bytes, answer: UpstreamAnswer) -> UpstreamAnswer | None:
-        """Return the answer to a question for AAAA if no address must be mapped, else None.
+        """Return the answer to a question for AAAA, or None if IPv4 addresses must be mapped for the answer.
 
-        Excluded addresses are removed from the answer. An error other than NXDOMAIN is treated as NODATA.
+        `answer` is the upstream's answer. Excluded addresses are removed from it. An error other than NXDOMAIN is
+        treated as NODATA.
         """
         if answer.rcode == Rcode.NXDOMAIN or answer.onward:
             return answer
@@ -100,7 +101,8 @@ class Dns64(NamedTuple):
         return None
 
     def _mapped(self, records: Iterable[Record], longest_s: int) -> Iterator[Record]:
-        """Yield the records. For each IPv4 address, yield a mapped address in each prefix instead."""
+        """Yield the records. Instead of each A record, yield an AAAA record for each prefix, with the mapped
+        address."""
         for each in records:
             if each.rtype != A:
                 yield each
@@ -116,7 +118,7 @@ def _with_prefix(record: Record, prefix: AddressRange, longest_s: int) -> Record
 
 
 def embedded(prefix: AddressRange, address: bytes) -> bytes:
-    """Return the IPv6 address for an IPv4 address (RFC 6052 section 2.2)."""
+    """Return the IPv6 address that consists of a prefix and an IPv4 address (RFC 6052 section 2.2)."""
     at = _prefix_octets(prefix)
     octets = prefix.first[:at] + address
     if at <= _ZERO_AT:
@@ -125,7 +127,7 @@ def embedded(prefix: AddressRange, address: bytes) -> bytes:
 
 
 def extracted(prefix: AddressRange, address: bytes) -> bytes:
-    """Return the IPv4 address that `embedded` has put into an IPv6 address."""
+    """Return the IPv4 address that an IPv6 address with this prefix contains (the inverse of `embedded`)."""
     at = _prefix_octets(prefix)
     if at <= _ZERO_AT:
         address = address[:_ZERO_AT] + address[_ZERO_AT + 1 :]
@@ -137,7 +139,7 @@ def is_within(address: bytes, ranges: Iterable[AddressRange]) -> bool:
     return any(address in each for each in ranges)
 
 
-_ZERO_AT = 8  # bits 64 to 71 are always zero
+_ZERO_AT = 8  # the octet with bits 64 to 71, which are always zero (RFC 6052 section 2.2)
 
 
 def _prefix_octets(prefix: AddressRange) -> int:
@@ -145,13 +147,14 @@ def _prefix_octets(prefix: AddressRange) -> int:
 
 
 def _longest_ttl(question: bytes, answer: UpstreamAnswer) -> int:
-    """Return the TTL of the SOA record in the denial of AAAA."""
+    """Return the maximum TTL of a mapped address: the TTL of the denial's SOA record, or `TTL_S` if there is no SOA
+    record."""
     _, authorities = records_of(question, answer)
     return next((each.ttl_s for each in authorities if each.rtype == SOA), TTL_S)
 
 
 def _address_of(qname: bytes) -> bytes | None:
-    """Return the IPv6 address of a reverse name in lower case, or None."""
+    """Return the IPv6 address to which a reverse name in lower case belongs, or None for any other name."""
     labels = name.labels_of(qname)
     if len(labels) != _REVERSE_LABELS or labels[-2:] != [b"ip6", b"arpa"]:
         return None
@@ -159,5 +162,5 @@ def _address_of(qname: bytes) -> bytes | None:
     return bytes.fromhex(nibbles.decode()) if len(nibbles) == 32 and _HEXADECIMAL.issuperset(nibbles) else None
 
 
-_REVERSE_LABELS = 34  # a label for each of the 32 nibbles, and ip6.arpa
+_REVERSE_LABELS = 34  # a label for each of the 32 nibbles, and the labels `ip6` and `arpa`
 _HEXADECIMAL = frozenset(b"0123456789abcdef")

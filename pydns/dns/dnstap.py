@@ -1,7 +1,7 @@
 """Composes dnstap messages and the frames that carry them, for a collector.
 
-A message is in protobuf (dnstap.proto, https://dnstap.info). The frames are those of Frame Streams (fstrm), in the
-variant with a handshake. protobuf takes 4 MB of memory, so it is imported only when a `Composer` is made.
+A message is in protobuf (dnstap.proto, https://dnstap.info). The frames have the format Frame Streams (fstrm), in its
+variant with a handshake. The library protobuf takes 4 MB of memory, so it is imported only when a `Composer` is made.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class Event(NamedTuple):
 
     kind: Kind
     protocol: Protocol
-    message: bytes  # if this is empty, the collector doesn't get the octets of the DNS message
+    message: bytes  # the octets of the DNS message; empty if the collector shouldn't get them
     querier: bytes = b""  # the IP address that sent the query, 4 or 16 octets
     querier_port: int = 0
     responder: bytes = b""  # the IP address that sent the reply, 4 or 16 octets
@@ -45,7 +45,7 @@ class Event(NamedTuple):
 
 
 class Composer:
-    """Composes data frames of one server."""
+    """Composes the data frames that one server sends."""
 
     def __init__(self, identity: str, version: str) -> None:
         """`identity` is the name of this server for the collector."""
@@ -53,7 +53,7 @@ class Composer:
         self._fields = {"identity": identity.encode(), "version": version.encode(), "type": _MESSAGE}
 
     def frame(self, event: Event) -> bytes:
-        """Return a data frame with an event."""
+        """Return a data frame that contains an event."""
         outer = self._new(**self._fields)
         inner = outer.message
         inner.type = event.kind
@@ -101,7 +101,7 @@ class BadFrame(Exception):
 
 
 def controls(received: bytearray) -> Iterator[Control]:
-    """Yield the whole control frames of a collector, and remove them from `received`.
+    """Yield each complete control frame that a collector has sent, and remove it from `received`.
 
     Raises `BadFrame` if the octets aren't control frames, or if the collector doesn't accept dnstap.
     """
@@ -124,7 +124,8 @@ def controls(received: bytearray) -> Iterator[Control]:
 
 
 def _accepts(fields: bytes) -> bool:
-    """Return whether the fields of ACCEPT include dnstap. A collector that sends no content type accepts all."""
+    """Return whether the fields of an ACCEPT frame contain dnstap's content type. A collector that sends no content
+    type accepts every type."""
     types = []
     while len(fields) >= 8:
         end = 8 + int.from_bytes(fields[4:8])

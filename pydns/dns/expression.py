@@ -1,4 +1,5 @@
-"""Conditions on a question and its client, in the language of CoreDNS's plugin `view` (github.com/expr-lang/expr).
+"""Reads conditions on a question and its client, in the language of CoreDNS's plugin `view`
+(github.com/expr-lang/expr).
 
     incidr(client_ip(), '10.0.0.0/8') || incidr(client_ip(), 'fd00::/8')
     type() in ['A', 'AAAA'] and not (name() endsWith '.corp.example.')
@@ -17,12 +18,12 @@ from pydns.dns.address import AddressRange, BadAddress, address_text, parse_addr
 from pydns.dns.networks import Networks
 from pydns.dns.pattern import BadPattern, Pattern
 
-MAX_EXPRESSION = 10_000  # maximum characters
+MAX_EXPRESSION = 10_000  # the maximum number of characters in a condition
 _MAX_DEPTH = 50  # maximum number of nested parentheses and negations
 
 
 class BadExpression(ValueError):
-    """A text isn't a condition, or pydns doesn't support a part of it. The message is the reason."""
+    """A text isn't a condition, or pydns doesn't support a part of the text. The message is the reason."""
 
 
 class Asker(NamedTuple):
@@ -88,7 +89,7 @@ def _tokens(text: str) -> list[_Token]:
 
 
 class _Reader:
-    """The tokens that are not read yet."""
+    """Reads the tokens of a condition one after the other."""
 
     def __init__(self, tokens: list[_Token]) -> None:
         self._rest = tokens[::-1]
@@ -98,12 +99,12 @@ class _Reader:
 
     def take(self) -> _Token:
         token = self._rest[-1]
-        if len(self._rest) > 1:  # the last token marks the end, so it is never removed
+        if len(self._rest) > 1:  # the last token stands for the end of the condition, so it is never removed
             self._rest.pop()
         return token
 
     def skip(self, *words: str) -> bool:
-        """If the next token is one of these words, take it and return True."""
+        """If the next token is one of `words`, take the token and return True. Otherwise return False."""
         token = self._rest[-1]
         if token.is_text or token.text not in words:
             return False
@@ -164,7 +165,7 @@ def _incidr(reader: _Reader) -> Condition:
 
 
 def _network(text: str) -> AddressRange:
-    """Parse a network. Bits after the prefix are ignored, as in Go."""
+    """Parse a network such as 10.0.0.0/8. Bits after the prefix are ignored, as Go's `ParseCIDR` does."""
     address, _, length = text.partition("/")
     try:
         return range_around(parse_address(address), length)

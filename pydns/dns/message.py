@@ -3,7 +3,8 @@
 Bytes from the network may be hostile. The parser makes one pass in linear time, and allocates little memory. The parser
 follows no compression pointer, because no name comes before the question.
 
-pydns replies to unusual messages as NSD and CoreDNS do, and as the RFCs require:
+The left side of each line describes a message, and the right side is the reply of pydns. The RFCs require these
+replies, and NSD and CoreDNS send the same.
 
     fewer than 12 octets, or QR set                      no reply, because a reply could start a loop
     opcode other than QUERY                              NOTIMP
@@ -23,11 +24,12 @@ from pydns.dns.compiled import HEADER
 from pydns.dns.reason import EDE_OPTION, Reason
 from pydns.dns.rrset import OPT, RRset
 
-EDNS_SIZE: Final = 1232  # the size that pydns advertises. Packets of this size are not fragmented (DNS flag day 2020)
-OPT_HEAD: Final = b"\0\0\x29"  # first octets of an OPT record (RFC 6891)
+# The size that pydns advertises; networks don't fragment packets of this size (DNS flag day 2020).
+EDNS_SIZE: Final = 1232
+OPT_HEAD: Final = b"\0\0\x29"  # the first octets of every OPT record: the root's name and the type (RFC 6891)
 OPT_SIZE: Final = 11  # octets of an OPT record without options
-_OPT_BEGIN: Final = OPT_HEAD + EDNS_SIZE.to_bytes(2)  # first octets of an OPT record that pydns composes
-PLAIN_SIZE: Final = 512  # maximum size without EDNS (RFC 1035 section 4.2.1)
+_OPT_BEGIN: Final = OPT_HEAD + EDNS_SIZE.to_bytes(2)  # the first octets of an OPT record that pydns composes
+PLAIN_SIZE: Final = 512  # the maximum size of a UDP reply without EDNS (RFC 1035 section 4.2.1)
 TCP_SIZE: Final = 65535
 
 # Bits of a header's second word (RFC 1035 section 4.1.1, RFC 4035 section 3.2).
@@ -60,7 +62,7 @@ class Edns(NamedTuple):
     size: int
     dnssec_ok: bool
     version: int
-    options: frozenset[int] = frozenset()  # codes of the options
+    options: frozenset[int] = frozenset()  # the codes of the query's EDNS options
 
 
 class Query(NamedTuple):
@@ -69,15 +71,15 @@ class Query(NamedTuple):
     id: bytes
     flags: bytes
     question: bytes  # the question as sent; the case of letters is kept
-    qname: bytes  # lower case
+    qname: bytes  # the question's name in lower case
     qtype: int
     qclass: int
     edns: Edns | None
-    reply_options: bytes = b""  # EDNS options for the reply
+    reply_options: bytes = b""  # EDNS options for the reply, in wire form
 
 
 def parse_query(message: bytes) -> Query | bytes | None:
-    """Return the parsed query, or an error reply if the query is malformed, or None if there must be no reply."""
+    """Return the parsed query. Return an error reply if the query is malformed, or None if there must be no reply."""
     if len(message) < HEADER or message[2] & 0x80:
         return None
     if message[2] & 0x78:
@@ -153,7 +155,8 @@ def _parse_options(rdata: bytes) -> frozenset[int]:
 
 
 def error_reply(message: bytes, rcode: Rcode) -> bytes:
-    """Compose a reply with only a header, because the question may be invalid. It has the query's opcode and RD."""
+    """Compose a reply that is only a header, because the question may be invalid. The opcode and RD are copied from the
+    query."""
     flags = QR | int.from_bytes(message[2:4]) & (_OPCODE | RD) | rcode
     return message[:2] + flags.to_bytes(2) + bytes(8)
 
@@ -171,10 +174,10 @@ def compose_reply(
 ) -> bytes:
     """Compose a reply with the question as sent, and with the records that fit into `limit`.
 
-    The records have the class of the question. The reply has OPT if the query had OPT. Owners are compressed, but names
-    in RDATA are not. If a record of the answer or authority section doesn't fit, TC is set and no further records are
-    added. Only a client that sent OPT gets an extended error. If not everything fits, the extended error is left out
-    first (RFC 8914 section 3).
+    The records have the class of the question. The reply has an OPT record if the query had one. Owners are compressed,
+    but names in RDATA are not. If a record of the answer or authority section doesn't fit, TC is set and no further
+    records are added. An extended error is sent only if the query had an OPT record. If not everything fits, the
+    extended error is left out first (RFC 8914 section 3).
     """
     opt = b"" if query.edns is None else compose_opt(query.edns.dnssec_ok, rcode >> 4, error, query.reply_options)
     message = bytearray(query.id + bytes(10) + query.question)
@@ -207,18 +210,19 @@ def compose_reply(
 
 
 def reply_flags(query_flags: bytes | int, rcode: int = Rcode.NOERROR, *set_flags: int) -> bytes:
-    """Return the flags for the header of a reply. RD and CD are copied from the query. `set_flags` are also set."""
+    """Return the second word of a reply's header: the flags and the rcode. RD and CD are copied from the query.
+    `set_flags` are set, too."""
     asked = query_flags if isinstance(query_flags, int) else int.from_bytes(query_flags)
     return (QR | asked & (RD | CD) | sum(set_flags) | rcode & 15).to_bytes(2)
 
 
 def one_more(count: bytes) -> bytes:
-    """Return a count of a header, increased by one."""
+    """Return the two octets of a header's count, increased by one."""
     return b"\0\1" if count == b"\0\0" else (int.from_bytes(count) + 1).to_bytes(2)
 
 
 def with_flags(reply: bytes, flags: int) -> bytes:
-    """Return a copy of a reply with additional flags."""
+    """Return a copy of a reply in which `flags` are set, too."""
     return reply[:2] + (int.from_bytes(reply[2:4]) | flags).to_bytes(2) + reply[4:]
 
 
@@ -234,8 +238,8 @@ def compose_opt(
 ) -> bytes:
     """Compose the OPT record of a reply, with the size that pydns advertises.
 
-    `dnssec_ok` is the query's DO (RFC 6891 section 6.1.4). `error` becomes an extended error. `options` contains
-    further options in wire form.
+    `dnssec_ok` is the DO bit of the query (RFC 6891 section 6.1.4). `error` becomes an extended error. `options`
+    contains further EDNS options in wire form.
     """
     rdata = options if error is None else options + _error_option(error)
     flags = b"\x80\0" if dnssec_ok else b"\0\0"
@@ -267,7 +271,7 @@ def reply_facts(reply: bytes) -> tuple[int, int, bool]:
     rtype = int.from_bytes(reply[end - 4 : end - 2]) if end > HEADER else 0
     if not reply[11]:
         return rtype, rcode, False
-    opt = reply[reply.rfind(_OPT_BEGIN, end) :]  # OPT is the last record
+    opt = reply[reply.rfind(_OPT_BEGIN, end) :]  # the OPT record is the last record
     if opt[:3] != OPT_HEAD or len(opt) != OPT_SIZE + int.from_bytes(opt[9:OPT_SIZE]):
         return rtype, rcode, False
     return rtype, rcode | opt[5] << 4, bool(opt[7] & 0x80)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-MAX_NAME: Final = 255  # octets, including length octets and the root's zero (RFC 1035 section 2.3.4)
+MAX_NAME: Final = 255  # octets of a whole name, with length octets and the root's zero (RFC 1035 section 2.3.4)
 MAX_LABEL: Final = 63
 ROOT: Final = b"\0"
 WILDCARD: Final = b"\1*"  # the first label of a wildcard (RFC 4592 section 2.1.1)
@@ -17,16 +17,18 @@ _KUBERNETES_LABEL: Final = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 class BadName(ValueError):
-    """A text is not a domain name. The message is the reason."""
+    """A text is not a domain name. The message says why, such as "is empty"."""
 
 
 def is_kubernetes_label(text: str) -> bool:
-    """Return whether `text` is an RFC 1123 label. The API server requires such names, for example for namespaces."""
+    """Return whether `text` is an RFC 1123 label. The API server requires this form for the names of namespaces and
+    other objects."""
     return len(text) <= MAX_LABEL and _KUBERNETES_LABEL.fullmatch(text) is not None
 
 
 def from_labels(*labels: bytes) -> bytes:
-    """Compose a wire name from labels, leftmost label first. The caller must check the lengths of the labels."""
+    """Compose a wire name from labels, with the leftmost label first. The caller must check the lengths of the
+    labels."""
     return b"".join([len(label).to_bytes(1) + label for label in labels]) + ROOT
 
 
@@ -77,14 +79,15 @@ def from_text(text: str) -> bytes:
 
 
 def to_text(name: bytes) -> str:
-    """Return the presentation form with escapes and a final dot. `from_text` parses the result to the same name."""
+    """Return a name in presentation form, with escapes and a final dot. `from_text` makes the same name of this
+    text."""
     if name == ROOT:
         return "."
     return "".join(label_to_text(label) + "." for label in labels_of(name))
 
 
 def label_to_text(label: bytes) -> str:
-    """Return one label in presentation form."""
+    """Return one label in presentation form, with escapes."""
     return "".join([_TEXTS[octet] for octet in label])
 
 
@@ -94,11 +97,11 @@ def _octet_to_text(octet: int) -> str:
     return "\\" + chr(octet) if chr(octet) in '."\\();@$' else chr(octet)
 
 
-_TEXTS: Final = [_octet_to_text(octet) for octet in range(256)]  # this table saves 3 µs for each line of the query log
+_TEXTS: Final = [_octet_to_text(octet) for octet in range(256)]  # this table saves 3 µs for a line of the query log
 
 
 def labels_of(name: bytes) -> list[bytes]:
-    """Return the labels, leftmost first. The root's empty label is left out."""
+    """Return the labels of a name, leftmost first. The root's empty label is left out."""
     labels = []
     position = 0
     while length := name[position]:
@@ -108,7 +111,7 @@ def labels_of(name: bytes) -> list[bytes]:
 
 
 def ancestors(name: bytes) -> Iterator[bytes]:
-    """Yield the ancestors of a name. The parent comes first and the root last. The root has no ancestors."""
+    """Yield the ancestors of a name: the parent first, and the root last. The root itself has no ancestors."""
     position = 0
     while length := name[position]:
         position += 1 + length
@@ -132,7 +135,7 @@ def tree_key(name: bytes) -> bytes:
 
 
 def from_tree_key(tree: bytes) -> bytes:
-    """Return the name with this tree key, in lower case."""
+    """Return the name, in lower case, whose tree key is `tree`."""
     return from_labels(*reversed(labels_of(tree + ROOT)))
 
 
@@ -142,7 +145,7 @@ def is_at_or_below(name: bytes, ancestor: bytes) -> bool:
         return False
     surplus = len(name) - len(ancestor)
     position = 0
-    while position < surplus:  # the common suffix may begin in the middle of a label
+    while position < surplus:  # the octets of `ancestor` may begin in the middle of a label of `name`
         position += 1 + name[position]
     return position == surplus
 
@@ -161,7 +164,8 @@ def reverse_name(address: bytes) -> bytes:
 
 
 def reverse_tree_key(address: bytes) -> bytes:
-    """Return the tree key of `reverse_name(address)`. This is faster, because the name isn't composed first."""
+    """Return the tree key of `reverse_name(address)`. This function takes less time, because it doesn't compose the
+    name first."""
     if len(address) == 4:
         a, b, c, d = address
         return b"\4arpa\7in-addr" + _OCTET_LABELS[a] + _OCTET_LABELS[b] + _OCTET_LABELS[c] + _OCTET_LABELS[d]

@@ -9,8 +9,8 @@ class Networks:
     """A set of networks. The time of a look-up depends only on the number of different prefix lengths."""
 
     def __init__(self, ranges: Iterable[AddressRange]) -> None:
-        """Each range must contain exactly the addresses that have one prefix, such as those of 10.0.0.0/8."""
-        # (octets of an address, bits after the prefix) -> the prefixes of this length
+        """Each range must consist of all addresses with one prefix, such as 10.0.0.0/8."""
+        # (octets of an address, bits after the prefix) -> the prefixes of the networks, as numbers
         self._prefixes: dict[tuple[int, int], set[int]] = {}
         for network in ranges:
             key = len(network.first), network.free_bits

@@ -1,18 +1,18 @@
-r"""Compiles regular expressions like those of CoreDNS. They have the syntax of RE2 and match in linear time.
+r"""Compiles regular expressions as CoreDNS does. The patterns have the syntax of RE2 and match in linear time.
 
 Python's `re` backtracks, so matching a hostile name could take exponential time. Google's `re2` has the syntax of Go's
-`regexp`, and finds the same match: the leftmost one, with Perl's preferences. Unlike Go, it accepts `\C` and two groups
-with the same name.
+`regexp`, and finds the same match: the leftmost one, with Perl's preferences. Unlike `regexp`, `re2` accepts `\C` and
+two groups with the same name.
 """
 
 from typing import Any
 
-MAX_PATTERN = 10_000  # maximum octets of a pattern, as in CoreDNS
-_MAX_MEMORY = 1024 * 1024  # maximum octets of a compiled pattern and its state
+MAX_PATTERN = 10_000  # the maximum number of characters in a pattern, as in CoreDNS
+_MAX_MEMORY = 1024 * 1024  # the maximum octets of memory for a compiled pattern and for matching
 
 
 class BadPattern(ValueError):
-    """A text isn't a pattern, or the pattern is too large. The message is the reason."""
+    """A text isn't a pattern, or the pattern is too large. The message says why, such as "is invalid"."""
 
 
 class Pattern:
@@ -24,7 +24,7 @@ class Pattern:
             raise BadPattern(f"is longer than {MAX_PATTERN:,} characters")
         if not text.isascii():
             raise BadPattern("has a character beyond ASCII, which no name contains")
-        import re2  # the import takes 3 MB and 0.03 s, and most configurations have no patterns
+        import re2  # imported here, because the import takes 3 MB and 0.03 s, and most configurations have no patterns
 
         options = re2.Options()
         options.log_errors = False
@@ -35,14 +35,14 @@ class Pattern:
             raise BadPattern(f"is invalid: {error.args[0].decode()}") from None
         self.text = text
         names = {index: name for name, index in self._compiled.groupindex.items()}
-        # Names of the groups. Group 0 is the whole match. A group without a name has "".
+        # The names of the groups. Group 0 is the whole match. If a group has no name, the text is empty.
         self.groups: tuple[str, ...] = tuple([names.get(index, "") for index in range(self._compiled.groups + 1)])
 
     def __repr__(self) -> str:
         return f"Pattern({self.text!r})"
 
     def search(self, text: str) -> tuple[str, ...] | None:
-        """Return the leftmost match and its groups, or None.
+        """Return the leftmost match in a text and the groups of this match, or None if the pattern doesn't match.
 
         The text of a group that isn't part of the match is empty.
         """

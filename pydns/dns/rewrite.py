@@ -20,9 +20,9 @@ from pydns.dns.rrset import CNAME, DNAME, MX, NS, PTR, SOA, SRV, RRset, type_num
 
 _MAX_TTL = (1 << 31) - 1
 _GROUP = re.compile(r"\{(0|[1-9][0-9]{0,2})\}")
-_VALUE_AT = {SRV: 6, MX: 2, CNAME: 0, NS: 0, DNAME: 0, PTR: 0, SOA: 0}  # offset of the name in RDATA
+_VALUE_AT = {SRV: 6, MX: 2, CNAME: 0, NS: 0, DNAME: 0, PTR: 0, SOA: 0}  # type -> offset of the name in RDATA
 _KINDS = ("exact", "prefix", "suffix", "substring", "regex")
-# Rcodes of ordinary answers. The other rcodes belong to dynamic updates (7–10) or to EDNS and TSIG (16–23).
+# The rcodes that a rule may name. Rcodes 7 to 10 belong to dynamic updates, and rcodes 16 to 23 to EDNS and TSIG.
 _RCODES = {rcode.name: int(rcode) for rcode in Rcode if rcode <= Rcode.YXDOMAIN}
 
 
@@ -50,13 +50,13 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An answer before it is composed."""
+    """An answer as RRsets. `message.compose_reply` makes octets of it."""
 
     rcode: int
     answers: Sequence[RRset] = ()
     authorities: Sequence[RRset] = ()
     additionals: Sequence[RRset] = ()
-    onward: bytes = b""  # the name whose records are still missing, in lower case
+    onward: bytes = b""  # the name, in lower case, whose records are still missing; empty if none are missing
 
 
 # Changes of texts
@@ -64,7 +64,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Remap:
-    """Replaces the name `old`. In a name below `old`, only the end is replaced."""
+    """Replaces the name `old` by the name `new`. In a name below `old`, only the end is replaced."""
 
     old: str
     new: str
@@ -103,8 +103,8 @@ class Captures:
 def filled(text: str, groups: Sequence[str]) -> str:
     """Return a text with `{0}`, `{1}` and so on replaced by groups.
 
-    CoreDNS also replaces `{…}` in text that came from a group. If pydns did that, a hostile name could make the text
-    grow exponentially.
+    CoreDNS also replaces a `{1}` that is part of a group's text. pydns doesn't, because a hostile name could make the
+    result grow exponentially.
     """
     return _GROUP.sub(lambda found: groups[int(found[1])] if int(found[1]) < len(groups) else found[0], text)
 
@@ -128,14 +128,14 @@ class ValueChange(NamedTuple):
 
 
 class TtlRange(NamedTuple):
-    """Limits the TTLs of all records."""
+    """Raises or lowers the TTLs of all records to a range."""
 
     least_s: int
     most_s: int
 
 
 class RcodeChange(NamedTuple):
-    """Replaces an rcode."""
+    """Replaces one rcode of an answer by another one."""
 
     old: int
     new: int
@@ -151,7 +151,7 @@ AnswerChange = OwnerChange | ValueChange | TtlRange | RcodeChange | TargetChange
 
 
 class Rewriting(NamedTuple):
-    """A changed question, and the changes of its answer in the order in which they are made."""
+    """A changed question, and the changes of the answer to this question, in the order in which pydns makes them."""
 
     question: Question
     changes: tuple[AnswerChange, ...] = ()
@@ -165,14 +165,15 @@ class Rule(NamedTuple):
 
 
 def rewritten(rules: Sequence[Rule], question: Question) -> Rewriting | None:
-    """Apply the rules to a question. Return the result, or None if no rule matches. The new name may be invalid."""
+    """Apply the rules to a question. Return the changed question, or None if no rule matches. Its name may be
+    invalid."""
     found: Rewriting | None = None
     for rule in rules:
         applied = rule.apply(question)
         if applied is None:
             continue
         question = applied.question
-        # The changes of the question are reverted in the opposite order.
+        # The change that was made last is the first to be reverted.
         found = Rewriting(question, (*reversed(applied.changes), *(found.changes if found else ())))
         if rule.stops or wire(question.qname) is None:
             break
@@ -180,7 +181,7 @@ def rewritten(rules: Sequence[Rule], question: Question) -> Rewriting | None:
 
 
 def wire(text: str) -> bytes | None:
-    """Return a name in wire form, or None if the text is no name."""
+    """Return the name that a text contains, in wire form. Return None if the text is not a name."""
     try:
         return name.from_text(text)
     except name.BadName:
@@ -199,7 +200,7 @@ def revert(changes: Sequence[AnswerChange], asked: bytes, looked_up: bytes, answ
     for rrset in answer.answers:
         owner = owners.get(rrset.owner.lower())
         if owner is None and rrset.rtype == DNAME:
-            continue  # the CNAME that was made from the DNAME follows
+            continue  # skip the DNAME: the CNAME that was made from it is the next RRset
         for replaced in _targets(changes, rrset):
             cname = rrset._replace(owner=owner or asked, ttl_s=_ttl(changes, rrset.ttl_s), rdatas=(replaced,))
             return Answer(Rcode.NOERROR, [*answers, cname], onward=replaced.lower())
@@ -208,7 +209,7 @@ def revert(changes: Sequence[AnswerChange], asked: bytes, looked_up: bytes, answ
             last = owners.setdefault(rrset.rdatas[0].lower(), changed.rdatas[0])
         answers.append(changed)
     authorities = [_changed(changes, rrset) for rrset in answer.authorities]
-    # A denial needs the SOA record of a zone that contains the name.
+    # The owner of a SOA record must be an ancestor of the name that the answer denies, or this name itself.
     authorities = [
         each._replace(owner=last) if each.rtype == SOA and not name.is_at_or_below(last, each.owner) else each
         for each in authorities
@@ -223,7 +224,7 @@ def revert(changes: Sequence[AnswerChange], asked: bytes, looked_up: bytes, answ
 
 
 def _targets(changes: Sequence[AnswerChange], rrset: RRset) -> Iterator[bytes]:
-    """Yield the new target of a CNAME, if there is one."""
+    """Yield the new target if a rule replaces the target of this CNAME."""
     if rrset.rtype == CNAME:
         target = name.to_text(rrset.rdatas[0].lower())
         for change in changes:
@@ -303,7 +304,7 @@ def _name(words: list[str]) -> Callable[[Question], Rewriting | None]:
         case "prefix":
             return _name_rule(lambda text: text.startswith(old), lambda text: new + text.removeprefix(old), options)
         case "suffix":
-            # As in CoreDNS: in the answer, all names that end with the new suffix get the old suffix back.
+            # In all names of the answer, the old suffix replaces the new one again, as in CoreDNS.
             if options.is_auto:
                 swap = Suffix(new, old)
                 options = _Options(False, (OwnerChange(swap), ValueChange(swap), *options.changes))
@@ -313,7 +314,7 @@ def _name(words: list[str]) -> Callable[[Question], Rewriting | None]:
 
 
 class _Options(NamedTuple):
-    """The options `answer …` of a rule for names."""
+    """The options `answer …` of a rule that changes names."""
 
     is_auto: bool = False
     changes: tuple[AnswerChange, ...] = ()
@@ -338,7 +339,7 @@ def _name_rule(
 def _options(words: list[str]) -> _Options:
     """Read `answer (auto | name FROM TO | value FROM TO)…`.
 
-    The word `answer` may be left out after the first option.
+    Only the first option needs the word `answer`.
     """
     found: list[AnswerChange] = []
     is_auto = is_named = False
@@ -470,7 +471,7 @@ def _pattern(text: str) -> Pattern:
 
 
 def _check_groups(pattern: Pattern, new: str) -> None:
-    """Check the number of groups as CoreDNS does."""
+    """Raise `BadRule` if the text `new` uses more groups than the pattern has, as CoreDNS does."""
     used = sum([f"{{{index}}}" in new for index in range(101)])
     if used > len(pattern.groups) - 1:
         raise BadRule(f'"{new}"', f'a text for "{pattern.text}": the text uses more groups than this pattern has')

@@ -1,6 +1,6 @@
-"""RRsets: the records of one name and type, with RDATA in uncompressed wire form (RFC 9499 section 5, RFC 1035).
+"""RRsets: all records of one name and type, with RDATA in uncompressed wire form (RFC 9499 section 5, RFC 1035).
 
-The functions here compose RDATA. They don't check their arguments, so callers must pass valid values.
+The functions of this module compose RDATA. They don't check their arguments, so callers must pass valid values.
 """
 
 from collections.abc import Iterable, Iterator
@@ -79,9 +79,9 @@ _SRV: Final = Struct("!HHH").pack
 
 
 class RRset(NamedTuple):
-    """Records of one owner and type. `additional` contains the RRsets for the additional section of an answer.
+    """Records of one owner and type. `additional` contains the RRsets for the additional section of a reply.
 
-    `is_cut` is True if some records are left out, because no message can contain all records.
+    `is_cut` is True if records were left out because no message can contain all of them.
     """
 
     owner: bytes
@@ -95,13 +95,13 @@ class RRset(NamedTuple):
 class Hosts(NamedTuple):
     """Names below one parent, in lower case.
 
-    Each name has one address. All names have the same SRV records, except that the target is the name itself.
-    `pydns.dns.compiled.compile_hosts` compiles the answers without an RRset for each name.
+    Each name has one address. All names have the same SRV records, but the target of each SRV record is the name
+    itself. `pydns.dns.compiled.compile_hosts` compiles the answers without making RRsets.
     """
 
     parent: bytes
     ttl_s: int
-    addresses: list[tuple[bytes, bytes]]  # the first label with its length octet, and the address
+    addresses: list[tuple[bytes, bytes]]  # for each name, its first label with its length octet, and its address
     services: tuple[bytes, ...]  # RDATA of the SRV records, without the target
 
     def rrsets(self) -> Iterator[RRset]:
@@ -115,7 +115,7 @@ class Hosts(NamedTuple):
 
 
 def each_rrset(found: Iterable[RRset | Hosts]) -> Iterator[RRset]:
-    """Yield every RRset, also those of `Hosts`."""
+    """Yield every RRset of `found`. For a `Hosts`, yield the RRset of each of its names."""
     for each in found:
         if isinstance(each, Hosts):
             yield from each.rrsets()
@@ -135,7 +135,7 @@ class Soa(NamedTuple):
     minimum_s: int
 
     def timers(self) -> bytes:
-        """Compose the part of the RDATA after the two names. Its length is fixed."""
+        """Compose the part of the RDATA after the two names: five numbers of 4 octets."""
         return b"".join([value.to_bytes(4) for value in self[2:]])
 
 
@@ -155,12 +155,13 @@ def address_type(address: bytes) -> int:
 
 
 def type_text(rtype: int) -> str:
-    """Return the name of a record type. An unknown type has the form of RFC 3597 (`TYPE123`)."""
+    """Return the name of a record type, such as `AAAA`. The result for an unknown type has the form of RFC 3597
+    (`TYPE123`)."""
     return _TEXTS.get(rtype, f"TYPE{rtype}")
 
 
 def type_number(text: str) -> int | None:
-    """Return the number of a record type that a configuration names, or None if the name is unknown."""
+    """Return the number of the record type that is called `text`, or None if pydns knows no such type."""
     return _TYPE_NUMBERS.get(text.upper())
 
 

@@ -1,7 +1,7 @@
 """Templates of CoreDNS's plugin `template`: answers that are made from the name of the question.
 
-A template has patterns for names, and records with fields, such as `{{ .Name }} 60 IN A 10.0.0.{{ .Group.last }}`. This
-module has no Go template engine. A record consists of text and fields. `BadTemplate` reports everything else.
+A template has patterns for names, and texts of records with fields, such as `{{ .Name }} 60 IN A 10.0.0.{{ .Group.last
+}}`. This module supports only a few fields of Go's template language. `BadTemplate` reports all other fields.
 """
 
 import re
@@ -12,8 +12,8 @@ from pydns.dns import name, plain_records
 from pydns.dns.pattern import Pattern
 from pydns.dns.rrset import ANY, CNAME, SOA, RRset, Soa, type_text
 
-_DEFAULT_TTL_S = 3600  # TTL of a record whose text has no TTL, as in CoreDNS
-MAX_RECORD = 4096  # maximum characters of a record
+_DEFAULT_TTL_S = 3600  # the TTL of a record whose text contains no TTL, as in CoreDNS
+MAX_RECORD = 4096  # the maximum number of characters in the text of a record
 _FIELD = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _INDEX = re.compile(r'index\s+\.(Match|Group)\s+(?:"([^"]*)"|([0-9]{1,4}))')
 _GROUP = re.compile(r"\.Group\.([A-Za-z_0-9]+)")
@@ -26,14 +26,14 @@ _SOA = re.compile(
     r"\(?\s*([0-9]{1,10})\s+([0-9]{1,10})\s+([0-9]{1,10})\s+([0-9]{1,10})\s+([0-9]{1,10})\s*\)?\s*",
     re.IGNORECASE,
 )
-# CoreDNS also reads the class before the TTL.
+# In a template of CoreDNS, the class may also come before the TTL.
 _CLASS_FIRST = re.compile(rf"(\S+){_BLANKS}IN{_BLANKS}([0-9]{{1,9}}){_BLANKS}(.*)", re.IGNORECASE | re.DOTALL)
 _TYPES = "A, AAAA, CNAME, MX, NS, PTR, SOA, SRV and TXT"
 _KNOWN_TYPES = frozenset(re.split(", | and ", _TYPES))
 
 
 class BadTemplate(ValueError):
-    """A text can't be used as a record. The message contains what was found and what was wanted."""
+    """A text can't be used as a record. The message says what was found and what was wanted."""
 
     def __init__(self, found: str, wanted: str) -> None:
         super().__init__(f"{found} is not {wanted}")
@@ -47,30 +47,30 @@ class Match(NamedTuple):
     qname: str  # in lower case, with a final dot
     qtype: int
     zone: str
-    groups: Sequence[str]  # the whole match first
+    groups: Sequence[str]  # the texts of the groups; the first one is the whole match
     names: Sequence[str]  # the names of the groups
 
     def group(self, key: str) -> str | None:
-        """Return a group by its name or number, or None if the pattern doesn't have the group."""
+        """Return the text of the group with this name or number, or None if the pattern has no such group."""
         if key in self.names and key:
             return self.groups[self.names.index(key)]
         return self.groups[int(key)] if key.isdecimal() and int(key) < len(self.groups) else None
 
 
-# Returns the text of a field, or None if the pattern lacks the group or if the group isn't a number.
+# Returns the text of a field, or None if the pattern has no such group or if `parseInt` gets no number.
 _Field = Callable[[Match], str | None]
 
 
 class Text:
-    """A record with fields."""
+    """The text of a record, with fields."""
 
     def __init__(self, text: str) -> None:
-        """Read a record. Raises `BadTemplate`."""
+        """Read the text of a record. Raises `BadTemplate`."""
         if len(text) > MAX_RECORD:
             raise BadTemplate("a record of this length", f"allowed: {MAX_RECORD} characters at most")
         self.text = text
         self._pieces: list[str | _Field] = []
-        self.groups: list[str] = []  # the groups that the fields use
+        self.groups: list[str] = []  # the names or numbers of the groups that the fields use
         position = 0
         for field in _FIELD.finditer(text):
             self._pieces += [text[position : field.start()], self._field(field[1].strip())]
@@ -85,7 +85,7 @@ class Text:
         return f"Text({self.text!r})"
 
     def record(self, match: Match) -> RRset | None:
-        """Return the record for a question, or None if the text isn't a record once its fields are filled in."""
+        """Return the record for a question, or None if the text, with its fields filled in, isn't a record."""
         pieces = [each if isinstance(each, str) else each(match) for each in self._pieces]
         found = [each for each in pieces if each is not None]
         return _parse("".join(found)) if len(found) == len(pieces) else None
@@ -113,7 +113,7 @@ class Text:
         return lambda match: match.group(key)
 
     def _check_type(self) -> None:
-        """Refuse a text with a record type that `_parse` can't read."""
+        """Raise `BadTemplate` if the text has a record type that `_parse` can't read."""
         _, *words = _FIELD.sub("{}", self.text).split() or [""]
         words = [each for each in words[:3] if not each.isdecimal() and each.upper() != "IN"]
         if not words:
@@ -123,7 +123,7 @@ class Text:
 
 
 def _whole(text: str | None, base: int, bits: int) -> str | None:
-    """Parse a number as Go's `strconv.ParseUint` does.
+    """Parse a number without a sign as Go's `strconv.ParseUint` does.
 
     Return the number in decimal, or None if the text isn't a number.
     """
@@ -134,9 +134,9 @@ def _whole(text: str | None, base: int, bits: int) -> str | None:
 
 
 def _parse(text: str) -> RRset | None:
-    """Parse a record of a zone file, or return None if the text isn't a record.
+    """Parse a record in zone-file format. Return None if the text isn't a record.
 
-    A relative name is relative to the root.
+    A name without a final dot is treated as if it had one.
     """
     swapped = _CLASS_FIRST.fullmatch(text)
     if swapped is not None:
@@ -173,10 +173,11 @@ class Template(NamedTuple):
     authorities: tuple[Text, ...] = ()
     additionals: tuple[Text, ...] = ()
     rcode: int = 0
-    ends: bool = False  # True: names of the zones get SERVFAIL if no pattern matches them
+    ends: bool = False  # True: a name in `zones` gets SERVFAIL if no pattern matches it
 
     def match(self, qname: str, qtype: int) -> Match | bool:
-        """Return the match of a question. False means that the template doesn't apply, and True means SERVFAIL."""
+        """Return the match of a question. Return False if the template doesn't apply, or True if the answer is
+        SERVFAIL."""
         zone = max([each for each in self.zones if is_within(qname, each)], key=len, default="")
         if not zone or (self.qtypes is not None and qtype not in self.qtypes and qtype != ANY):
             return False
@@ -196,7 +197,7 @@ def is_within(qname: str, zone: str) -> bool:
 
 
 class Made(NamedTuple):
-    """The records that a template has for a question."""
+    """The records that a template makes for a question."""
 
     answers: tuple[RRset, ...]
     authorities: tuple[RRset, ...]
@@ -204,10 +205,10 @@ class Made(NamedTuple):
 
 
 def make(template: Template, match: Match, qname: bytes) -> Made | None:
-    """Return the records for a question, or None if a text isn't a record once its fields are filled in.
+    """Return the records for a question, or None if one of the texts, with its fields filled in, isn't a record.
 
-    The first owner in the answer section is `qname`. Each further owner is the target of the CNAME before it. An owner
-    outside this chain is replaced by the last name of the chain.
+    In the answer section, `qname` and the targets of the CNAMEs form a chain of names. If the owner of a record is not
+    in the chain so far, the last name of the chain replaces the owner.
     """
     sections = []
     for texts in (template.answers, template.authorities, template.additionals):

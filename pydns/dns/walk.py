@@ -1,7 +1,8 @@
-"""Models of the resolvers in pods: which names a lookup asks for, in which order, and when it stops.
+"""Models of the resolvers in pods: which names a resolver asks for in a lookup, in which order, and when it stops.
 
 A pod's resolver has a list of search domains and the option `ndots`. A name with fewer dots than `ndots` is asked for
-below each search domain first, and then as it is written. Resolvers differ in what they do after each reply:
+below each search domain first, and then as it is written. The table shows what each resolver does after a reply, and
+with a name that has enough dots:
 
 | reply                        | glibc               | musl                        | Go                  |
 | ---------------------------- | ------------------- | --------------------------- | ------------------- |
@@ -25,12 +26,12 @@ from typing import NamedTuple
 from pydns.dns import name
 from pydns.dns.rrset import AAAA, A
 
-NDOTS = 5  # the value that the kubelet writes into a pod's resolv.conf
-MOST_DOMAINS = 32  # maximum search domains; the kubelet has the same limit
+NDOTS = 5  # the value of `ndots` that the kubelet writes into a pod's resolv.conf
+MOST_DOMAINS = 32  # the maximum number of search domains; the kubelet has the same limit
 
 
 class Resolver(Enum):
-    """The resolvers with a model."""
+    """A resolver that this module models."""
 
     GLIBC = "glibc"
     MUSL = "musl"
@@ -38,7 +39,7 @@ class Resolver(Enum):
 
 
 class Outcome(Enum):
-    """What a resolver learns from a reply or from a missing reply."""
+    """What a resolver learns from a reply, or from the lack of a reply."""
 
     ANSWER = "an answer"
     NODATA = "NODATA"
@@ -59,21 +60,21 @@ class End(Enum):
 
 
 class Searching(NamedTuple):
-    """The options of a resolver that resolv.conf sets."""
+    """The options in a pod's resolv.conf that change a lookup."""
 
-    domains: tuple[bytes, ...]  # search domains, in lower case
+    domains: tuple[bytes, ...]  # the search domains, in lower case
     ndots: int = NDOTS
 
 
 class Asked(NamedTuple):
-    """A name that a lookup asks for, and the outcome for each type."""
+    """A name that a resolver asks for in a lookup, and the outcome for each type."""
 
     qname: bytes
-    outcomes: tuple[Outcome, ...]  # one outcome for each type, in the order of the types
+    outcomes: tuple[Outcome, ...]  # one outcome for each type, in the order of `qtypes`
 
 
 class Walk(NamedTuple):
-    """A whole lookup: all names that were asked for, in order."""
+    """A whole lookup: all names that the resolver asked for, in order, and the end."""
 
     asked: tuple[Asked, ...]
     end: End
@@ -88,8 +89,8 @@ def walk(
     """Return the lookup of a name.
 
     `qtypes` are the types that the resolver asks for at the same time: A and AAAA, or a single type. `is_absolute`
-    means that the name is written with a final dot. Names longer than 255 octets are left out, as resolvers do. The
-    model includes neither a cache of the resolver nor repeated queries.
+    means that the name is written with a final dot. Names longer than 255 octets are left out, as in resolvers. The
+    model contains no cache and no repeated queries.
     """
     model = _MODELS[resolver]
     asked: list[Asked] = []
@@ -103,7 +104,7 @@ def walk(
 
 
 def candidates(qname: bytes, is_absolute: bool, searching: Searching, resolver: Resolver) -> list[bytes]:
-    """Return all names that a lookup may ask for, in order."""
+    """Return all names that a resolver may ask for in a lookup, in order."""
     if is_absolute:
         return [qname]
     below = [qname[:-1] + domain for domain in searching.domains[:MOST_DOMAINS]]
@@ -124,7 +125,8 @@ def _glibc(
     qname: bytes, is_absolute: bool, searching: Searching, _qtypes: Sequence[int], outcome_of: _OutcomeOf
 ) -> End:
     listed = candidates(qname, is_absolute, searching, Resolver.GLIBC)
-    is_first = listed[0] == qname  # if nothing is found, the outcome of the name itself counts
+    # If the name itself comes first and nothing is found, the outcome of the name itself counts.
+    is_first = listed[0] == qname
     ends: list[End] = []
     while listed:
         each = listed.pop(0)
@@ -133,7 +135,7 @@ def _glibc(
         if outcome is Outcome.ANSWER:
             return End.FOUND
         if each != qname and outcome in (Outcome.ERROR, Outcome.SILENCE):
-            listed = [] if is_first else listed[-1:]  # skip the search domains that are left, but not the name itself
+            listed = [] if is_first else listed[-1:]  # skip the remaining search domains, but not the name itself
     if is_first:
         return ends[0]
     below = ends[:-1]
@@ -155,7 +157,7 @@ def _musl(qname: bytes, is_absolute: bool, searching: Searching, qtypes: Sequenc
 
 
 def _of_musl(outcomes: Sequence[Outcome], qtypes: Sequence[int]) -> Outcome:
-    """Return the outcome that counts for a name. musl reads the reply for AAAA first, and stops at a failure."""
+    """Return the outcome of a name for musl, which reads the reply for AAAA first and stops at a failure."""
     by_type = dict(zip(qtypes, outcomes, strict=True))
     in_order = [by_type.pop(each) for each in (AAAA, A) if each in by_type] + list(by_type.values())
     for outcome in in_order:
