@@ -75,8 +75,10 @@ def parse_range(text: str) -> AddressRange:
 
 
 def range_around(address: bytes, length_text: str) -> AddressRange:
-    """Return the range that contains an address, with a given prefix length. Raises `BadAddress` for an invalid
-    length."""
+    """Return the range that contains an address, with a given prefix length.
+
+    Raises `BadAddress` for an invalid length.
+    """
     bits = 8 * len(address)
     if not (length_text.isascii() and length_text.isdecimal() and len(length_text) <= 3 and int(length_text) <= bits):
         raise BadAddress(length_text)

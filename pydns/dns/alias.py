@@ -22,8 +22,10 @@ class BadAlias(ValueError):
 
 
 def parse_pattern(text: str) -> str:
-    """Return the left side of an alias (a name, a name with a star, or a pattern) in canonical form. Raises
-    `BadAlias`."""
+    """Return the left side of an alias (a name, a name with a star, or a pattern) in canonical form.
+
+    Raises `BadAlias`.
+    """
     if text.startswith(_TILDE):
         _compiled(text)
         return text

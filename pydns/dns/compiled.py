@@ -2,7 +2,7 @@
 
 The format of a compiled answer is:
 
-    octet 0 bit 0: 1 if the records of the answer section are rotated
+    octet 0      bit 0: 1 if the records of the answer section are rotated
                  other bits: a bit for each level, 1 if a client class of the level gets another answer
                  (`pydns.table.client_classes`)
     octet 1      the length of each answer record, if these records are rotated and no pointer leads to them, else 0
@@ -163,8 +163,10 @@ def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
 
 
 def rotate_anew(key: bytes, compiled: bytes, turn: int) -> bytes:
-    """Return the records of a compiled answer in rotation. `turn` determines the first record. Takes 2 µs per
-    record."""
+    """Return the records of a compiled answer in rotation.
+
+    `turn` determines the first record. Takes 2 µs per record.
+    """
     rrset, additionals = decompile(key, compiled)
     return compile_answer(rotate_rrset(rrset, turn)._replace(additional=tuple(additionals)))[RECORDS:]
 
@@ -197,8 +199,7 @@ def fit(wanted: int, octets: bytes, room: int) -> tuple[int, int, int]:
 
 
 def walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield three offsets for each record: of its start, of its type and of its end. pydns must have composed the
-    records."""
+    """Yield the offsets of each record's start, type and end. pydns must have composed the records."""
     position = 0
     while position < len(octets):
         begin = position

@@ -20,8 +20,10 @@ _DECIMAL = list(map(str, range(256)))
 
 
 def undashed(label: bytes) -> bytes | None:
-    """Return the address that a label contains, or None if the label contains no address. Every spelling of an IPv6
-    address is accepted."""
+    """Return the address that a label contains, or None if the label contains no address.
+
+    Every spelling of an IPv6 address is accepted.
+    """
     try:
         text = label.decode("ascii")
         if text.count("-") == 3 and "--" not in text:

@@ -77,8 +77,10 @@ def without_hint(question: bytes, answer: UpstreamAnswer, hint: int) -> Upstream
 
 
 def _without_parameter(rdata: bytes, key: int) -> bytes:
-    """Return the RDATA of a HTTPS or SVCB record without the parameter `key` (RFC 9460 section 2.2). Invalid RDATA is
-    not changed."""
+    """Return the RDATA of a HTTPS or SVCB record without the parameter `key` (RFC 9460 section 2.2).
+
+    Invalid RDATA is not changed.
+    """
     position = 2
     try:
         while rdata[position]:

@@ -101,8 +101,10 @@ class Dns64(NamedTuple):
         return None
 
     def _mapped(self, records: Iterable[Record], longest_s: int) -> Iterator[Record]:
-        """Yield the records. Instead of each A record, yield an AAAA record for each prefix, with the mapped
-        address."""
+        """Yield the records.
+
+        Instead of each A record, yield an AAAA record for each prefix, with the mapped address.
+        """
         for each in records:
             if each.rtype != A:
                 yield each
@@ -147,8 +149,7 @@ def _prefix_octets(prefix: AddressRange) -> int:
 
 
 def _longest_ttl(question: bytes, answer: UpstreamAnswer) -> int:
-    """Return the maximum TTL of a mapped address: the TTL of the denial's SOA record, or `TTL_S` if there is no SOA
-    record."""
+    """Return the maximum TTL of a mapped address: that of the denial's SOA record, or `TTL_S` without a SOA record."""
     _, authorities = records_of(question, answer)
     return next((each.ttl_s for each in authorities if each.rtype == SOA), TTL_S)
 

@@ -124,8 +124,10 @@ def controls(received: bytearray) -> Iterator[Control]:
 
 
 def _accepts(fields: bytes) -> bool:
-    """Return whether the fields of an ACCEPT frame contain dnstap's content type. A collector that sends no content
-    type accepts every type."""
+    """Return whether the fields of an ACCEPT frame contain dnstap's content type.
+
+    A collector that sends no content type accepts every type.
+    """
     types = []
     while len(fields) >= 8:
         end = 8 + int.from_bytes(fields[4:8])

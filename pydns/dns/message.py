@@ -155,8 +155,10 @@ def _parse_options(rdata: bytes) -> frozenset[int]:
 
 
 def error_reply(message: bytes, rcode: Rcode) -> bytes:
-    """Compose a reply that is only a header, because the question may be invalid. The opcode and RD are copied from the
-    query."""
+    """Compose a reply that is only a header, because the question may be invalid.
+
+    The opcode and RD are copied from the query.
+    """
     flags = QR | int.from_bytes(message[2:4]) & (_OPCODE | RD) | rcode
     return message[:2] + flags.to_bytes(2) + bytes(8)
 
@@ -210,8 +212,10 @@ def compose_reply(
 
 
 def reply_flags(query_flags: bytes | int, rcode: int = Rcode.NOERROR, *set_flags: int) -> bytes:
-    """Return the second word of a reply's header: the flags and the rcode. RD and CD are copied from the query.
-    `set_flags` are set, too."""
+    """Return the second word of a reply's header: the flags and the rcode.
+
+    RD and CD are copied from the query. `set_flags` are set, too.
+    """
     asked = query_flags if isinstance(query_flags, int) else int.from_bytes(query_flags)
     return (QR | asked & (RD | CD) | sum(set_flags) | rcode & 15).to_bytes(2)
 

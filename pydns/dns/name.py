@@ -21,14 +21,18 @@ class BadName(ValueError):
 
 
 def is_kubernetes_label(text: str) -> bool:
-    """Return whether `text` is an RFC 1123 label. The API server requires this form for the names of namespaces and
-    other objects."""
+    """Return whether `text` is an RFC 1123 label.
+
+    The API server requires this form for the names of namespaces and other objects.
+    """
     return len(text) <= MAX_LABEL and _KUBERNETES_LABEL.fullmatch(text) is not None
 
 
 def from_labels(*labels: bytes) -> bytes:
-    """Compose a wire name from labels, with the leftmost label first. The caller must check the lengths of the
-    labels."""
+    """Compose a wire name from labels, with the leftmost label first.
+
+    The caller must check the lengths of the labels.
+    """
     return b"".join([len(label).to_bytes(1) + label for label in labels]) + ROOT
 
 
@@ -79,8 +83,10 @@ def from_text(text: str) -> bytes:
 
 
 def to_text(name: bytes) -> str:
-    """Return a name in presentation form, with escapes and a final dot. `from_text` makes the same name of this
-    text."""
+    """Return a name in presentation form, with escapes and a final dot.
+
+    `from_text` makes the same name of this text.
+    """
     if name == ROOT:
         return "."
     return "".join(label_to_text(label) + "." for label in labels_of(name))
@@ -164,8 +170,10 @@ def reverse_name(address: bytes) -> bytes:
 
 
 def reverse_tree_key(address: bytes) -> bytes:
-    """Return the tree key of `reverse_name(address)`. This function takes less time, because it doesn't compose the
-    name first."""
+    """Return the tree key of `reverse_name(address)`.
+
+    This function takes less time, because it doesn't compose the name first.
+    """
     if len(address) == 4:
         a, b, c, d = address
         return b"\4arpa\7in-addr" + _OCTET_LABELS[a] + _OCTET_LABELS[b] + _OCTET_LABELS[c] + _OCTET_LABELS[d]

@@ -28,8 +28,10 @@ class PlainRecord(NamedTuple):
 
 
 def read(line: str, owner: bytes | None, origin: bytes | None) -> PlainRecord | None:
-    """Return the record in a line, or None if the record isn't simple. A line without an owner gets `owner`, the owner
-    of the record before."""
+    """Return the record in a line, or None if the record isn't simple.
+
+    A line without an owner gets `owner`, the owner of the record before.
+    """
     match = _LINE.fullmatch(line)
     if match is None:
         return None
@@ -44,8 +46,10 @@ def read(line: str, owner: bytes | None, origin: bytes | None) -> PlainRecord | 
 
 
 def strings(texts: list[bytes]) -> bytes:
-    """Compose TXT RDATA. A text that is too long for one character-string is split. DKIM verifiers join the strings
-    again."""
+    """Compose TXT RDATA.
+
+    A text that is too long for one character-string is split. DKIM verifiers join the strings again.
+    """
     return b"".join(
         [txt(text[begin : begin + MAX_STRING]) for text in texts for begin in range(0, max(len(text), 1), MAX_STRING)]
     )

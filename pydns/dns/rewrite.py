@@ -165,8 +165,10 @@ class Rule(NamedTuple):
 
 
 def rewritten(rules: Sequence[Rule], question: Question) -> Rewriting | None:
-    """Apply the rules to a question. Return the changed question, or None if no rule matches. Its name may be
-    invalid."""
+    """Apply the rules to a question.
+
+    Return the changed question, or None if no rule matches. Its name may be invalid.
+    """
     found: Rewriting | None = None
     for rule in rules:
         applied = rule.apply(question)

@@ -155,8 +155,10 @@ def address_type(address: bytes) -> int:
 
 
 def type_text(rtype: int) -> str:
-    """Return the name of a record type, such as `AAAA`. The result for an unknown type has the form of RFC 3597
-    (`TYPE123`)."""
+    """Return the name of a record type, such as `AAAA`.
+
+    The result for an unknown type has the form of RFC 3597 (`TYPE123`).
+    """
     return _TEXTS.get(rtype, f"TYPE{rtype}")
 
 

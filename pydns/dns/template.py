@@ -176,8 +176,10 @@ class Template(NamedTuple):
     ends: bool = False  # True: a name in `zones` gets SERVFAIL if no pattern matches it
 
     def match(self, qname: str, qtype: int) -> Match | bool:
-        """Return the match of a question. Return False if the template doesn't apply, or True if the answer is
-        SERVFAIL."""
+        """Return the match of a question.
+
+        Return False if the template doesn't apply, or True if the answer is SERVFAIL.
+        """
         zone = max([each for each in self.zones if is_within(qname, each)], key=len, default="")
         if not zone or (self.qtypes is not None and qtype not in self.qtypes and qtype != ANY):
             return False

@@ -1,29 +1,29 @@
 """Client names: which Pod or node has a client's address, where it runs, and how pydns knows.
 
-The controller writes what it knows about addresses into the table. Tools and the query log read it. Replies don't need
-it.
+The controller writes into the table which objects have which addresses. Tools and the query log read these entries.
+Replies don't depend on them.
 
 Rules:
 
 1. A name is never a guess. If objects disagree about a part of the name, this part is empty.
 2. If Pods are watched (`clients: pods`), an address belongs to the running Pod that has it, also while the Pod
-   terminates. A Pod that has ended has no address. If two Pods have the same address, it belongs to the Pod that
-   started last. If both started in the same second, it belongs to neither.
+   terminates. A Pod that has ended has no address. If several Pods have the same address, the address belongs to the
+   Pod that started last. If the last two started in the same second, no Pod has the address.
 3. A Pod on the network of its node has no address of its own. A client with the address of a node is called
-   `node/NODE`. If the node has no such Pod, then the address of another client was rewritten (SNAT, or a cache on the
-   node).
+   `node/NODE`. If the node has no Pod on its network, the packet came from elsewhere, and its sender's address was
+   rewritten (SNAT, or a cache on the node).
 4. An EndpointSlice has the addresses of its Pods, ready or not, with their nodes and zones. All these Pods are in its
-   own namespace. An EndpointSlice doesn't show whether a Pod has an address of its own or that of its node. So names
-   from rules 2 and 3 come first.
+   own namespace. An EndpointSlice doesn't show whether a Pod has an address of its own, or the address of its node. So
+   a name by rule 2 or 3 takes precedence over the name in an EndpointSlice.
 5. An IPv4-mapped IPv6 address is looked up as an IPv4 address.
-6. An address without an entry is unknown. The address of a Pod that has just started is unknown for some milliseconds.
+6. A client whose address is in no entry is unknown. The address of a new Pod is unknown for some milliseconds.
 
-The entries are in the database `names` (`pydns.table.layout`). No tree key begins with the first octet of their keys.
-The entries are next to each other, so they share no pages with other entries. Each EndpointSlice and each node has one
-entry, because a key for each address would take three times the space.
+The entries are in the database `names` (`pydns.table.layout`). No tree key begins with the octet with which their keys
+begin. The entries are next to each other in the table, so nearly all their pages contain only client names. Each
+EndpointSlice and each node has one entry, because a key for each address would take three times the space.
 
     `slice_key`    namespace and name of an EndpointSlice → the Pods among its endpoints
-    `node_key`     name of a node → its Pods
+    `node_key`     name of a node → the Pods on this node
 """
 
 import zlib
@@ -38,23 +38,26 @@ from pydns.dns.address import unmapped
 if TYPE_CHECKING:
     from pydns.table.reader import Reader, Transaction
 
-_CLIENTS = b"\xfc"  # greater than the length octet of any label
+_CLIENTS = b"\xfc"  # the first octet of the keys; greater than the length octet of any label
 _SLICE, _NODE = _CLIENTS + b"s", _CLIENTS + b"n"
 FIRST_ENTRY = _CLIENTS  # no key of an entry comes before it
 MAX_KEY = 511  # maximum octets of a key in LMDB
 
 
 class Known(Enum):
-    """How the name of a client is known."""
+    """Which object has the address of a client."""
 
     ENDPOINT = "endpoint"  # an EndpointSlice has the address
     POD = "pod"  # a Pod has the address
-    NODE = "node"  # a node has the address, and has Pods on its network
-    REWRITTEN = "rewritten"  # a node has the address, but no Pods on its network
+    NODE = "node"  # a node has the address, and Pods run on the network of the node
+    REWRITTEN = "rewritten"  # a node has the address, but no Pod runs on the network of the node
 
 
 class ClientName(NamedTuple):
-    """The name of a client. Unknown parts are empty texts. `namespace` and `pod` are both empty or both set."""
+    """The name of a client.
+
+    Unknown parts are empty texts. Either both `namespace` and `pod` are empty, or neither is.
+    """
 
     namespace: str
     pod: str
@@ -69,7 +72,7 @@ class ClientName(NamedTuple):
         return ",".join([f"{key}={value}" for key, value in self.labels])
 
     def __str__(self) -> str:
-        """Return NAMESPACE/POD, or node/NODE for a client whose Pod is unknown."""
+        """Return the name as NAMESPACE/POD, or as node/NODE for a client whose Pod is unknown."""
         if self.pod:
             return f"{self.namespace}/{self.pod}"
         return f"node/{self.node}{' (rewritten)' if self.known is Known.REWRITTEN else ''}"
@@ -91,8 +94,8 @@ class RunningPod(NamedTuple):
     name: str
     addresses: tuple[bytes, ...]  # empty if the Pod is on the network of its node
     node_addresses: tuple[bytes, ...]
-    started: int  # Unix time in seconds
-    labels: tuple[tuple[str, str], ...] = ()  # the labels that the configuration names
+    started: int  # when the Pod started, in seconds since 1970
+    labels: tuple[tuple[str, str], ...] = ()  # those labels of the Pod that the configuration names
 
 
 def slice_key(namespace: str, name: str) -> bytes:
@@ -101,7 +104,7 @@ def slice_key(namespace: str, name: str) -> bytes:
 
 
 def node_key(node: str) -> bytes:
-    """Return the key of the Pods on a node."""
+    """Return the key of the entry with the Pods on a node."""
     return _NODE + node.encode()
 
 
@@ -111,11 +114,11 @@ def is_client_name(key: bytes) -> bool:
 
 
 def compose_slice(pods: Iterable[tuple[bytes, str, str, str]]) -> bytes:
-    """Return the entry of an EndpointSlice.
+    """Return the table's entry of an EndpointSlice.
 
-    Each Pod has the fields of `PodAddress`. All addresses must have the same length. Without Pods, the entry is empty.
-    The texts are compressed, so the entry of 10 Pods on 10 nodes takes about 250 octets. The addresses aren't
-    compressed, because readers index them.
+    `pods` contains the fields of a `PodAddress` for each Pod. All addresses must have the same length. Without Pods,
+    the entry is empty. The texts are compressed, so the entry of 10 Pods on 10 nodes takes about 250 octets. The
+    addresses aren't compressed, because readers index them.
     """
     ordered = sorted(pods)
     if not ordered:
@@ -126,8 +129,9 @@ def compose_slice(pods: Iterable[tuple[bytes, str, str, str]]) -> bytes:
     return b"".join([head, *addresses, _pack(texts.encode())])
 
 
-# Arguments of zlib. Level 6 would save 3 % of the octets, but take twice the time. With the default window and memory,
-# zlib allocates 268 KB for each entry, which fragments the heap. Then 10 Pods take 180 µs, but here they take 16 µs.
+# The arguments of zlib. Level 6 instead of 1 would save 3 % of the octets, but take twice the time. With the defaults
+# for window and memory, zlib allocates 268 KB for each entry, which fragments the heap, and an entry of 10 Pods takes
+# 180 µs. With the values here, it takes 16 µs.
 _LEVEL, _WINDOW, _MEMORY = 1, -12, 5
 
 
@@ -158,7 +162,7 @@ def _addresses(entry: bytes) -> Iterator[bytes]:
 def compose_pod(pod: RunningPod) -> bytes:
     """Return the record of a Pod in the entry of its node.
 
-    For a Pod with one address, it has 19 octets, the Pod's name and its labels.
+    The record of a Pod with one IPv4 address consists of 13 octets, the namespace, "/", the name and the labels.
     """
     rest = [bytes([len(pod.addresses), len(pod.node_addresses)]), min(pod.started, _MAX_TIME).to_bytes(4)]
     rest += [bytes([len(each)]) + each for each in (*pod.addresses, *pod.node_addresses)]
@@ -171,9 +175,9 @@ _MAX_TIME = (1 << 32) - 1
 
 
 def compose_node(pods: Iterable[bytes]) -> bytes:
-    """Return the entry of a node from the records of its Pods, or an empty entry if there are none.
+    """Return the entry of a node, made from the records of its Pods. Without Pods, the entry is empty.
 
-    An entry of 30 Pods takes 25 octets for each Pod. Without compression, it would take 60.
+    An entry of 30 Pods takes 25 octets for each Pod. Without compression, it would take 60 octets for each Pod.
     """
     joined = b"".join(sorted(pods))
     return _pack(joined) if joined else b""
@@ -190,7 +194,7 @@ def records(entry: bytes) -> Iterator[bytes]:
 
 
 def parse_pod(record: bytes) -> RunningPod:
-    """Return the Pod of a record."""
+    """Return the Pod that a record describes."""
     own, count = record[2], record[2] + record[3]
     addresses = []
     at = 8
@@ -210,27 +214,28 @@ def parse_pod(record: bytes) -> RunningPod:
     )
 
 
-# address -> the number of the entry with this address, or the numbers of all such entries
+# address -> the number of the entry that contains the address, or a list of numbers if several entries contain it
 _Index = dict[bytes, int | list[int]]
 
 
 class ClientNames:
     """The client names of one commit.
 
-    Addresses are indexed at the start, and texts are unpacked when they are needed.
+    The addresses are indexed when an entry is added. The texts of an entry are unpacked when a look-up needs them.
     """
 
     def __init__(self, entries: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        """`entries` are keys and values of the table. Entries that aren't client names are ignored."""
+        """`entries` are pairs of key and value from the table. Entries that aren't client names are ignored."""
         self._entries: list[tuple[bytes, bytes]] = []
         self._slices: _Index = {}
         self._pods: _Index = {}
         self._nodes: _Index = {}
-        self._zones: dict[str, set[str]] | None = None  # node -> its zones in slices; None until the first look-up
+        # node -> the zones of nodes that EndpointSlices report for it; None until the first look-up.
+        self._zones: dict[str, set[str]] | None = None
         self.add(entries)
 
     def add(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
-        """Add further entries. All must be added before the first call of `name_of`."""
+        """Add further entries. All entries must be added before the first call of `name_of`."""
         for key, entry in entries:
             if key.startswith(_SLICE):
                 for address in _addresses(entry):
@@ -303,7 +308,7 @@ class ClientNames:
                     yield namespace, *each[1:]
 
     def _zone(self, node: str) -> str:
-        """Return the zone of a node, as EndpointSlices report it, or an empty text."""
+        """Return the zone that EndpointSlices report for a node, or an empty text if they report none or several."""
         if self._zones is None:
             self._zones = {}
             for key, entry in self._entries:
@@ -314,7 +319,7 @@ class ClientNames:
         return zones.pop() if len(zones) == 1 else ""
 
     def node_with(self, namespace: str, pod: str) -> str:
-        """Return the node on whose network a running Pod is.
+        """Return the name of the node on whose network a running Pod is.
 
         The result is empty if the Pod has an address of its own, or isn't watched.
         """
@@ -327,7 +332,7 @@ class ClientNames:
         return ""
 
     def addresses_of(self, namespace: str, pod: str) -> list[bytes]:
-        """Return the addresses that a Pod has, sorted. This reads many entries, so only tools use it."""
+        """Return the addresses of a Pod, sorted. This function reads all entries, so only tools call it."""
         start = b"%s%s/" % (_SLICE, namespace.encode(errors="replace"))
         text = f"{namespace}/{pod}".encode(errors="replace")
         found: set[bytes] = set()
@@ -348,7 +353,7 @@ def _add(index: _Index, address: bytes, number: int) -> None:
 
 
 def _agreed(found: Sequence[tuple[str, str, str, str]]) -> ClientName | None:
-    """Return the parts of a name on which all objects agree, or None if neither Pod nor node is known."""
+    """Return the parts of the name on which all EndpointSlices agree. Return None if neither Pod nor node is known."""
     pods = {each[:2] for each in found}
     nodes, zones = ({each[at] for each in found} - {""} for at in (2, 3))
     namespace, pod = pods.pop() if len(pods) == 1 else ("", "")
@@ -364,7 +369,8 @@ def read_client_names(reader: "Reader") -> ClientNames:
 def entries_in_pieces(reader: "Reader", most: int | None) -> Iterator[list[tuple[bytes, bytes]]]:
     """Yield pieces of at most `most` entries, until all were read. The caller may do other work in between.
 
-    Each piece is read from the newest commit at that time, so the pieces may come from several commits.
+    Each piece is read from the commit that is newest when the piece is read, so the pieces may come from several
+    commits.
     """
     after = FIRST_ENTRY
     while after:

@@ -12,7 +12,7 @@ _PTR = PTR.to_bytes(2) + b"\0\1"
 
 
 class Kept:
-    """The entries of some zones, and the reverse names whose PTR targets are in these zones."""
+    """The kept entries: those of some zones, and the reverse names whose PTR targets are in these zones."""
 
     def __init__(self, apexes: Sequence[bytes]) -> None:
         self._apexes = tuple(apexes)
@@ -24,7 +24,7 @@ class Kept:
         return bool(self._apexes)
 
     def keeps_answer(self, key: bytes, value: bytes) -> bool:
-        """Return whether the writer keeps an answer.
+        """Return whether the writer keeps the answer `value` to the question `key`.
 
         The caller must check all answers before it checks the first name.
         """
@@ -39,8 +39,8 @@ class Kept:
         return False
 
     def keeps_name(self, tree: bytes, value: bytes) -> bool:
-        """Return whether the writer keeps an entry of `names`. The entry may be a name, its explanation, or an answer
-        for a client class.
+        """Return whether the writer keeps an entry of `names`: a name, the explanation of a name, or an answer for a
+        client class.
         """
         tree = origin_of(tree)
         if is_tree_key(tree):

@@ -1,7 +1,7 @@
 """Reads the answer table. Workers use this module for each query, and tools use it too.
 
-Each process opens the file once, read-only. An LMDB environment can't be used after a fork. So each process must open
-the table itself.
+Each process opens the file once, and only for reading. A process must not use an environment of LMDB that was opened
+before a fork. So each process opens the table itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 _Result = TypeVar("_Result")
-_MOST_GROWTHS = 20  # how often the file may grow while a reader opens or uses it
+_MOST_GROWTHS = 20  # how often one call tries again, because the writer has enlarged the file in the meantime
 
 
 class TableError(Exception):
@@ -45,7 +45,7 @@ class Reader:
     """The table, opened for reading."""
 
     def __init__(self, state_dir: Path) -> None:
-        """Open the table in `state_dir`. Raises `TableError` if no table exists or if its format is different."""
+        """Open the table in `state_dir`. Raises `TableError` if no table exists, or if the table has another format."""
         path = file_in(state_dir)
         try:
             path.stat()
@@ -78,7 +78,8 @@ class Reader:
     def _with_new_size(self, act: Callable[[], _Result]) -> _Result:
         """Call `act` after the writer has enlarged the file, and return its result.
 
-        The writer may enlarge the file again meanwhile. Each time, it grows by an eighth or more.
+        If the writer enlarges the file again during the call, `act` is called again. The file grows by an eighth or
+        more each time, so this doesn't happen often.
         """
         for _ in range(_MOST_GROWTHS):
             self._environment.set_mapsize(0)
@@ -90,7 +91,7 @@ class Reader:
     def transaction(self) -> "Transaction":
         """Begin a read transaction, for use with `with`.
 
-        Keep it short, because a transaction blocks the reuse of old pages.
+        A transaction should be short, because the writer can't reuse old pages before it ends.
         """
         try:
             return self._environment.begin(db=self.answers)
@@ -98,7 +99,7 @@ class Reader:
             return self._with_new_size(lambda: self._environment.begin(db=self.answers))
 
     def facts(self, transaction: "Transaction") -> Facts:
-        """Return the facts in the transaction's commit."""
+        """Return the facts in the commit that the transaction sees."""
         return decode_facts(transaction.get(FACTS_KEY, b"", db=self._facts_db))
 
     def status(self, transaction: "Transaction") -> bytes:
@@ -106,7 +107,10 @@ class Reader:
         return transaction.get(STATUS_KEY, b"{}", db=self._facts_db)
 
     def config(self, transaction: "Transaction") -> bytes:
-        """Return the configuration in force as stored. The result is empty before the first configuration."""
+        """Return the configuration in force, as the writer stored it.
+
+        Before the first configuration, the result is empty.
+        """
         return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
 
     def is_static(self, key: bytes, transaction: "Transaction") -> bool:
@@ -114,20 +118,20 @@ class Reader:
 
         Only tools need this.
         """
-        # Opened only here, because workers don't need this database.
+        # The database is opened only here, because workers don't need it.
         database = self._environment.open_db(STATIC_ANSWERS, txn=transaction)
         return transaction.get(key, b"", db=database).startswith(BARE)
 
     def items(self, transaction: "Transaction") -> Iterator[tuple[bytes, bytes]]:
-        """Iterate over all questions and their answers, in no particular order."""
+        """Iterate over all entries of `answers`: questions with their compiled answers."""
         return iter(transaction.cursor())
 
     def nodes(self, transaction: "Transaction") -> Iterator[tuple[bytes, bytes]]:
-        """Iterate over all entries of `names`: tree keys with node kinds, and the other keys with their values."""
+        """Iterate over all entries of `names`: tree keys with node kinds, and all other keys with their values."""
         return iter(transaction.cursor(db=self.names))
 
     def counts(self, transaction: "Transaction") -> tuple[int, int]:
-        """Return the number of answers and the number of names in the table."""
+        """Return the number of entries of `answers` and the number of entries of `names`."""
         return transaction.stat(self.answers)["entries"], transaction.stat(self.names)["entries"]
 
     def close(self) -> None:
@@ -136,7 +140,7 @@ class Reader:
 
 
 def _open(path: Path) -> lmdb.Environment:
-    """Open the file. Opening begins a transaction too, so it must be repeated if the file grows at the same moment."""
+    """Open the file. If the writer enlarges the file at this moment, opening fails and is repeated."""
     for _ in range(_MOST_GROWTHS):
         with suppress(lmdb.MapResizedError):
             return lmdb.open(

@@ -2,13 +2,13 @@
 
 Rules:
 
-1. The directory must belong to this user or to root, and other users must not be able to write to it. So no other user
-   can put files or links there.
-2. Links in the directory aren't followed. If a path should be a plain file but is something else, it is removed.
-3. A table that can't be read is discarded. A forked process reads the table first, because a signal may kill a process
-   that reads a damaged map.
-4. Every disk block of the two maps (table and readers) is allocated before use. If a process wrote to a block without
-   disk space, SIGBUS would kill the process.
+1. The directory must belong to the user of the process or to root, and only its owner may be able to write to it. So no
+   other user can put files or links there.
+2. Links in the directory aren't followed. If something that isn't a plain file is at the path of a file, it is removed.
+3. A table that can't be read is discarded. A child process tries to read the table first, because a damaged map can end
+   the process that reads it with a signal.
+4. Two files are mapped: the table, and the file of its readers. All their disk blocks are allocated before use. If a
+   process wrote to a page without a disk block on a full disk, SIGBUS would kill the process.
 """
 
 import errno
@@ -31,11 +31,11 @@ from pydns.table.layout import FACTS, MAX_READERS
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW
-_REASON = 300  # maximum octets of a reason
+_REASON = 300  # maximum octets of the reason that the child process reports
 WHOLE_CHECK_S = 60.0  # time limit for reading a whole table
-_READERS = MAX_READERS * 64 + 4096  # octets of LMDB's file of readers, with 64 octets per reader
-_CHUNK = 10_000  # number of entries that one call of LMDB reads
-_TRIAL = bytes(64 << 10)  # so large that the commit takes several pages from the list of free pages
+_READERS = MAX_READERS * 64 + 4096  # octets of LMDB's file of readers, which has 64 octets for each reader
+_CHUNK = 10_000  # how many entries are read with one call of LMDB
+_TRIAL = bytes(64 << 10)  # a value so large that its commit takes several pages from the list of free pages
 
 
 class DirectoryError(Exception):
@@ -43,10 +43,10 @@ class DirectoryError(Exception):
 
 
 def prepare(state_dir: Path) -> int:
-    """Create the directory if it doesn't exist, check it (rule 1), and lock it for this process.
+    """Create the directory if it doesn't exist. Check the directory (rule 1), and lock it for this process.
 
-    Returns the descriptor that holds the lock. The kernel releases the lock when the process exits for any reason.
-    Raises `DirectoryError` or `OSError`.
+    Returns the file descriptor that holds the lock. However the process ends, the kernel then releases the lock. Raises
+    `DirectoryError` or `OSError`.
     """
     state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     status = state_dir.stat()
@@ -67,7 +67,10 @@ def prepare(state_dir: Path) -> int:
 
 
 def discard_after_reboot(table: Path) -> None:
-    """Remove a table that was written before the last boot. Mark the next table with the id of this boot."""
+    """Remove a table that was written before the last boot.
+
+    Store the id of this boot, so that the next table is recognised.
+    """
     boot_id = _BOOT_ID.read_bytes().strip()
     mark = table.with_name("boot_id")
     remove_unless_plain(mark)
@@ -87,7 +90,7 @@ def discard(table: Path) -> None:
 
 
 def remove_unless_plain(path: Path) -> bool:
-    """Remove a path that isn't a plain file (rule 2). Return whether something was removed."""
+    """Remove whatever is at a path, unless it is a plain file (rule 2). Return whether something was removed."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -102,10 +105,10 @@ def remove_unless_plain(path: Path) -> bool:
 
 
 def damage(table: Path, check_s: float = WHOLE_CHECK_S) -> str:
-    """Return why a table can't be read or written. The result is empty if the table is usable.
+    """Return the reason why a table can't be read or written. The result is empty if the table is usable.
 
-    No process may write to the table during the check. After `check_s`, the check stops, and the entries that are left
-    aren't checked.
+    No process may write to the table during the check. The check stops after `check_s` seconds, even if it hasn't
+    reached all entries.
     """
     read_end, write_end = os.pipe()
     pid = os.fork()
@@ -121,7 +124,7 @@ def damage(table: Path, check_s: float = WHOLE_CHECK_S) -> str:
 
 
 def _report_damage(table: Path, write_end: int, check_s: float) -> None:
-    """Write a description of the damage to a pipe, and exit. Runs in a forked child."""
+    """Write a description of the damage to a pipe, and exit. Runs in a child process."""
     try:
         faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -166,7 +169,7 @@ def _damage(table: Path, deadline: float) -> str:
 def allocate(file: Path, octets: int) -> None:
     """Allocate disk space for the first `octets` of a file (rule 4).
 
-    If this fails, raises `OSError`, and the file is unchanged.
+    If the disk has no space, the file keeps its size and `OSError` is raised.
     """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | _PLAIN, 0o644)
     before = os.fstat(descriptor).st_size
@@ -180,7 +183,7 @@ def allocate(file: Path, octets: int) -> None:
 
 
 def allocate_readers(table: Path) -> None:
-    """Allocate disk space for a table's file of readers, because each reader writes to the map of this file."""
+    """Allocate disk space for a table's file of readers, because each reader writes to this file."""
     allocate(_readers(table), _READERS)
 
 

@@ -1,6 +1,6 @@
 """Reads the tree of names in the answer table, and the types at a name.
 
-This module is slow, so only tools and rare questions use it.
+Reading the tree takes long, so only tools and rare questions use this module.
 """
 
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Tree:
-    """The names of one commit. All names are wire names in lower case."""
+    """The names in one commit of the table. All names are in wire form and lower case."""
 
     def __init__(self, reader: "Reader", transaction: "Transaction") -> None:
         self.names = transaction.cursor(reader.names)
         self._answers = transaction.cursor(reader.answers)
 
     def exists(self, qname: bytes) -> bool:
-        """Return whether a name exists. An empty non-terminal exists too."""
+        """Return whether a name exists. An empty non-terminal exists, too."""
         tree = name.tree_key(qname)
         return self.names.set_range(tree) and self.names.key().startswith(tree)
 
@@ -32,7 +32,10 @@ class Tree:
         return self.names.value() if tree and self.names.set_key(tree) else None
 
     def origins(self, qname: bytes) -> list[str]:
-        """Return the lines that explain which objects created the records of a name in an external zone."""
+        """Return the lines that explain which objects created the records of a name in an external zone.
+
+        Other names have none.
+        """
         key = origin_key(name.tree_key(qname))
         return self.names.value().decode(errors="replace").splitlines() if self.names.set_key(key) else []
 
@@ -56,9 +59,9 @@ class Tree:
             there = self.names.set_range(child + b"\xff")  # the first entry after all names below `child`
 
     def types(self, qname: bytes) -> list[int]:
-        """Return the record types of a name, for clients without a class. The name must not be the root."""
+        """Return the types of records at a name that clients without a class see. The name must not be the root."""
         found = []
-        for prefix in (qname, b"\0" + qname):  # `pydns.dns.compiled.question` makes keys in both forms
+        for prefix in (qname, b"\0" + qname):  # the two forms of keys that `pydns.dns.compiled.question` makes
             there = self._answers.set_range(prefix)
             while there and (key := self._answers.key()).startswith(prefix):
                 if is_plain_answer(self._answers.value()):

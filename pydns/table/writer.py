@@ -1,7 +1,8 @@
-"""Writes the answer table. Only the controller does this, from one thread.
+"""Writes the answer table. Only one thread of the controller uses this module.
 
-Commits are not synced to the disk. If the writer exits, the kernel's page cache still has its commits. After a reboot,
-the table is discarded. To detect a reboot, pydns writes the kernel's boot id into a file next to the table.
+Commits are not synced to the disk. If the controller ends without warning, the kernel's page cache still has its
+commits. A table from before a reboot is discarded. To detect a reboot, pydns writes the kernel's boot id into a file
+next to the table.
 """
 
 import mmap
@@ -42,19 +43,19 @@ from pydns.table.layout import (
     file_in,
 )
 
-# Sizes of LMDB's map in octets, and factors. The whole map is allocated on the disk (`state_dir`, rule 4). If the map
-# is full, it is enlarged, and the commit is repeated. Repeating the commit of a `replace` is slow, so `replace`
-# enlarges the map more. Afterwards, it frees the space that it doesn't need.
+# Sizes of LMDB's map in octets, and the factors by which it grows. The whole map is allocated on the disk (`state_dir`,
+# rule 4). If the map is full, the writer enlarges it and repeats the commit. Repeating the commit of a `replace` takes
+# long, so `replace` enlarges the map by a larger factor. Afterwards, it frees the space that it doesn't need.
 _FIRST_SIZE = 128 << 20  # enough for 10,000 Services with 10 endpoints each without a repeated commit
 _LEAST_SIZE = 1 << 20
 _GROWTH, _GROWTH_TO_REPLACE = 1.5, 2.0
-_LEAST_GROWTH = 1.125  # the smallest growth; used if the disk has no space for more
-_PAGES_PER_ENTRIES = 2.5  # octets that new entries take in pages, for each octet of their keys and values
-_SPARE = 1.06  # size of the map after `replace`, as a multiple of the used pages
-# Maximum entries and octets that are sorted and put at once. Sorting halves the number of written pages. Larger chunks
-# need more memory.
+_LEAST_GROWTH = 1.125  # the smallest factor, for a disk that has no space for more
+_PAGES_PER_ENTRIES = 2.5  # how many octets of pages an octet of new keys and values takes at most
+_SPARE = 1.06  # the size of the map after `replace`, divided by the size of the used pages
+# The maximum number of entries, and of their octets, that `replace` sorts and stores at once. Sorting halves the number
+# of written pages. Larger chunks would need more memory.
 _CHUNK, _CHUNK_OCTETS = 100_000, 16 << 20
-# The root zone, which contains every name outside the other zones.
+# The root zone while static zones are still being read. Every name outside the cluster's zones is in it.
 _UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)
 
 if TYPE_CHECKING:
@@ -62,11 +63,11 @@ if TYPE_CHECKING:
 
 
 class WriterError(Exception):
-    """The table can't be written. The message is the reason."""
+    """The table can't be written. The message says why."""
 
 
 class DiskFullError(WriterError):
-    """The disk has no space for a commit. The table has not changed."""
+    """The disk has no space for a commit. The table is as it was before the commit."""
 
 
 class Writer:
@@ -75,11 +76,11 @@ class Writer:
     def __init__(self, state_dir: Path, empty: Facts, check_s: float = directory.WHOLE_CHECK_S) -> None:
         """Open the table in `state_dir`. If no table exists, create a table with the facts `empty`.
 
-        Checking an existing table takes at most `check_s`. An unreadable table is discarded, and `thrown_away` has the
-        reason. A table from an earlier boot, with a different format or with a different cluster domain is discarded
-        too. A table that serves the cluster domain is also discarded if `empty` doesn't serve it, and the reverse. Any
-        other table is kept, but marked as unsynced. Raises `WriterError` if the directory can't be written, or if a
-        second pydns uses it.
+        Checking an existing table takes at most `check_s` seconds. An unreadable table is discarded, and `thrown_away`
+        contains the reason. A table from an earlier boot, with another format or with another cluster domain is
+        discarded, too. So is a table that serves the cluster domain if `empty` doesn't serve it, and one that doesn't
+        if `empty` does. Any other table is kept, but marked as unsynced. Raises `WriterError` if the directory can't be
+        written, or if another pydns uses it.
         """
         path = self._path = file_in(state_dir)
         self.thrown_away = ""
@@ -101,10 +102,11 @@ class Writer:
         self._begin_with(empty)
 
     def _open(self, size: int) -> None:
-        """Open the table with a map of this size, or of a smaller size if the disk has no room."""
+        """Open the table with a map of `size` octets, or of fewer octets if the disk has no room."""
         directory.allocate_readers(self._path)
         if not self._path.exists():
-            self._environment = self._with_map(_LEAST_SIZE, writemap=False)  # this writes the first pages to the file
+            # Opening writes the first pages of a new file.
+            self._environment = self._with_map(_LEAST_SIZE, writemap=False)
             self._environment.close()
         self._environment = self._with_map(self._allocated(size), writemap=True)
         self._facts_db = self._environment.open_db(FACTS)
@@ -112,7 +114,8 @@ class Writer:
         self._layers = (self._answers, Layer(self._environment, NAMES, STATIC_NAMES))
 
     def _with_map(self, size: int, writemap: bool) -> lmdb.Environment:
-        # Without `writemap`, the memory of a big commit would stay in this process as an unused part of the heap.
+        # Without `writemap`, LMDB would copy the pages of a large commit into the heap, where the memory would stay
+        # unused.
         return lmdb.open(
             str(self._path),
             subdir=False,
@@ -124,7 +127,10 @@ class Writer:
         )
 
     def _allocated(self, size: int) -> int:
-        """Allocate disk space for a map of this size. If there is no room, try a smaller size. Return the size."""
+        """Allocate disk space for a map of `size` octets, or of fewer octets if the disk has no room.
+
+        Return the allocated size.
+        """
         while True:
             try:
                 directory.allocate(self._path, size)
@@ -152,7 +158,7 @@ class Writer:
         self._transact(apply)
 
     def commit(self, changes: Changes, facts: Facts) -> None:
-        """Apply changes of the cluster's entries and of its facts. Readers see all changes or none.
+        """Apply changes of the cluster's entries and replace its facts, in one commit.
 
         If an entry of the cluster is deleted, readers see the static entry with the same key again, if it exists.
         """
@@ -177,9 +183,10 @@ class Writer:
     ) -> None:
         """Replace the cluster's entries by the entries of `contents()`, and replace its facts, in one commit.
 
-        Only entries that differ are written. `contents` is called again if the file must grow. `facts` may be a
-        function. `facts` and `absent` are called after `contents`, so their results can depend on the contents.
-        `absent` returns zones whose old entries and reverse names are kept, unless the contents replace them.
+        Only entries whose value differs are written. `contents` is called again if the file must grow. `facts` is a
+        value, or a function that returns the value. The functions `facts` and `absent` are called after `contents`, so
+        their results can depend on the contents. `absent` returns the apexes of zones whose old entries and reverse
+        names are kept, unless the contents replace them.
         """
 
         def apply(transaction: "Transaction") -> None:
@@ -199,7 +206,10 @@ class Writer:
         self._let_pages_go()
 
     def revise(self, revised: Callable[[bytes], bytes], facts: Facts) -> None:
-        """Replace each answer of the cluster by the result of `revised` in one commit. The length must not change."""
+        """Replace each answer of the cluster by the result of `revised`, in one commit.
+
+        The result must have the same length.
+        """
 
         def apply(transaction: "Transaction") -> None:
             self._answers.revise(transaction, revised)
@@ -211,7 +221,7 @@ class Writer:
     def _let_pages_go(self) -> None:
         """Close the file and open it again.
 
-        Otherwise, the pages of a big commit would stay in this process's memory.
+        Otherwise, this process would keep the pages of a large commit in its memory.
         """
         used = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
         size = self._environment.info()["map_size"]
@@ -219,9 +229,9 @@ class Writer:
         self._open(min(size, max(_LEAST_SIZE, _whole_pages(used * _SPARE))))
 
     def expect_static(self) -> None:
-        """If the table is new, mark all names outside the cluster as unknown until `put_static` is called.
+        """If the table is new, mark all names outside the cluster's zones as unknown. `put_static` removes the mark.
 
-        Readers must not deny or forward these names yet, because static zones may have them.
+        Until then, readers must neither deny nor forward these names, because a static zone may contain them.
         """
         if self._is_new:
             self.put_static(Contents({}, {}), [_UNKNOWN])
@@ -229,7 +239,7 @@ class Writer:
     def put_static(self, contents: Contents, zones: list[ZoneFacts]) -> None:
         """Replace the static entries and their zones. Every zone must be static.
 
-        The cluster's entries don't change. They hide static entries with the same key.
+        The cluster's entries don't change. Readers still don't see a static entry whose key the cluster has, too.
         """
 
         def apply(transaction: "Transaction") -> None:
@@ -246,14 +256,19 @@ class Writer:
     def _put_facts(
         self, transaction: "Transaction", facts: Facts, *, has_ranges: bool = False, has_clients: bool = False
     ) -> None:
-        """Store facts. `has_ranges` is True if the commit may change ranges of client classes."""
+        """Store facts.
+
+        `has_ranges` means that the commit may change ranges of client classes, and `has_clients` that it may change
+        client names.
+        """
         if has_ranges:
             self._classes_commit = transaction.id()
         if has_clients:
             self._clients_commit = transaction.id()
         by_apex = {zone.apex: zone for zone in facts.zones}
         for static in self._static_zones:
-            beside = by_apex.get(static.apex)  # an external zone with the same apex, to which a zone file adds records
+            # The external zone with the same apex, if the zone file adds records to one.
+            beside = by_apex.get(static.apex)
             by_apex[static.apex] = (
                 static
                 if beside is None
@@ -270,7 +285,7 @@ class Writer:
         self._transact(lambda transaction: transaction.put(STATUS_KEY, status, db=self._facts_db))
 
     def put_config(self, config: bytes, accepted: bytes = b"") -> None:
-        """Store the configuration in force, and the accepted configuration without added upstreams."""
+        """Store the configuration in force, and the accepted one without the upstreams that pydns has filled in."""
 
         def apply(transaction: "Transaction") -> None:
             transaction.put(CONFIG_KEY, config, db=self._facts_db)
@@ -279,12 +294,12 @@ class Writer:
         self._transact(apply)
 
     def config(self) -> bytes:
-        """Return the configuration in force. The result is empty before the first configuration."""
+        """Return the configuration in force. Before the first configuration, the result is empty."""
         with self._environment.begin() as transaction:
             return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
 
     def is_whole(self) -> bool:
-        """Return whether the table has ever contained the whole cluster. This includes the time before a restart."""
+        """Return whether the table has ever contained the whole cluster, also if this was before a restart."""
         with self._environment.begin() as transaction:
             return transaction.get(WHOLE_KEY, db=self._facts_db) is not None
 
@@ -294,9 +309,10 @@ class Writer:
             return entries_from(transaction, self._layers[1].database, first, most)
 
     def figures(self) -> dict[str, int]:
-        """Return the table's size in octets, and the numbers of answers, of reading processes and of commits."""
+        """Return the table's size in octets, and how many answers, reading processes and commits it has."""
         info, stat = self._environment.info(), self._environment.stat()
-        slots = self._environment.readers().splitlines()[1:]  # read before our own transaction becomes a reader, too
+        # This line comes first, so that the transaction below doesn't count as a reader.
+        slots = self._environment.readers().splitlines()[1:]
         with self._environment.begin() as transaction:
             answers = transaction.stat(self._answers.database)["entries"]
         return {
@@ -307,9 +323,9 @@ class Writer:
         }
 
     def accepted_config(self) -> bytes:
-        """Return the accepted configuration without added upstreams.
+        """Return the accepted configuration without the upstreams that pydns has filled in.
 
-        The result is empty before the first configuration.
+        Before the first configuration, the result is empty.
         """
         with self._environment.begin() as transaction:
             return transaction.get(ACCEPTED_KEY, b"", db=self._facts_db)
@@ -320,11 +336,14 @@ class Writer:
             return decode_facts(transaction.get(FACTS_KEY, b"", db=self._facts_db))
 
     def free_dead_readers(self) -> int:
-        """Forget readers that were killed, and return their number. They would block the reuse of old pages."""
+        """Remove readers that were killed from the file of readers, and return their number.
+
+        They would block the reuse of old pages.
+        """
         return self._environment.reader_check()
 
     def close(self) -> None:
-        """Close the file and release its lock for the next writer."""
+        """Close the file, and release the lock so that another writer can open the file."""
         self._environment.close()
         os.close(self._lock)
 
@@ -339,9 +358,10 @@ class Writer:
                 self._grow(growth)
 
     def _reserve(self, octets: int) -> None:
-        """Enlarge the map for new entries of `octets`, so that their commit need not be repeated.
+        """Enlarge the map for new entries with `octets` in their keys and values, so that their commit need not be
+        repeated.
 
-        If the disk has no room, the map stays as it is, because the commit may need less.
+        If the disk has no room, the map keeps its size: the commit may need less space than estimated.
         """
         used = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
         growth = (used + _PAGES_PER_ENTRIES * octets) / self._environment.info()["map_size"]
@@ -388,7 +408,7 @@ def _whole_pages(octets: float) -> int:
 def _facts_or_none(raw: bytes | None) -> Facts | None:
     try:
         return None if raw is None else decode_facts(raw)
-    except ValueError:  # the table has a different format
+    except ValueError:  # the stored facts have another format
         return None
 
 
@@ -397,5 +417,5 @@ def _unsynced(facts: Facts) -> Facts:
 
 
 def _cluster(facts: Facts) -> tuple[bytes, bool]:
-    """Return the cluster domain, and whether it is served."""
+    """Return the cluster domain of the facts, and whether the facts have a zone for it."""
     return facts.domain, any(zone.apex == facts.domain for zone in facts.zones)
