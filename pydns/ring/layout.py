@@ -1,36 +1,37 @@
-"""The format of a ring: memory in which one worker keeps its last queries. Others read it while the worker writes.
+"""The format of a ring: memory in which one worker keeps its last queries.
 
-The memory has a head of `HEAD` octets, and then room for records. The head has these fields:
+Other processes read this memory while the worker writes. The memory has a head of `HEAD` octets, and then room for
+records. The head has these fields:
 
     octets 0–7     MAGIC
-    octets 8–15    the number of octets of the room
-    octets 16–23   the number of octets of all records that were ever written
-    octets 24–31   a number of seconds: a time in a record plus this number is the time since 1970
+    octets 8–15    the size of the room in octets
+    octets 16–23   how many octets of records have been written since the ring was made
+    octets 24–31   a number of seconds: this number plus a time in a record is the time in seconds since 1970
 
-A record contains the messages of some turns, so that the worker writes only once for hundreds of queries. A turn is a
-batch of messages that came together, or a single deferred reply. Numbers have the byte order of the machine. A record
-consists of these parts:
+A record contains the messages of several turns, so that the worker writes only once for hundreds of queries. Here, a
+turn is a batch of messages that came together, or a single deferred reply. Numbers have the byte order of the machine.
+A record consists of these parts:
 
     head           `_RECORD`: position, octets of the record, numbers of messages and turns, form, octets of the names
     turns          the time when each turn came (8 octets each), the seconds until its replies were sent (4 octets
                    each), and its number of messages (2 octets each)
-    lengths        the length of each message as it was sent (2 octets each). 0 means that the reply comes later, in a
-                   turn of its own
-    addresses      the addresses of the clients, 4 octets each. In form WIDE, the first 8 octets of all addresses, and
-                   then the last 8 octets of all addresses
+    lengths        the length of each message as it was sent (2 octets each). 0 means that the reply is deferred, and in
+                   a turn of its own
+    addresses      the addresses of the clients, 4 octets each. In form WIDE: the first 8 octets of each address, and
+                   then the last 8 octets of each address
     origins        only in form WITH_ORIGINS: an `Origin` for each message (1 octet each)
     servers        only in form LATER: for each message, the index of its server in `names` (1 octet each)
-    messages       one after the other. In form SHORTENED, only the first `CUT` octets of each
-    names          only in form LATER: the names of servers, with a zero octet after each
-    end            the octets of the record again, so that the records can be read from the newest to the oldest
+    messages       one after the other. In form SHORTENED: only the first `CUT` octets of each message
+    names          only in form LATER: the names of the servers, with a zero octet after each name
+    end            the size of the record again, so that a reader can go from the newest record to the oldest
 
 A message is the reply to a query. A reply contains the question and the rcode, so the worker need not parse it. If a
 query gets no reply, the message is the query, with the bit QR set to 0.
 
 The position of a record is the number of octets that were written before it. A record may begin at the end of the room
-and continue at its beginning. A reader copies the room. Then it looks how far the writer has come meanwhile, and uses
-only records that the writer can't have touched (`readable_from`). It ignores octets whose position isn't the expected
-one. So a reader never takes a half-written record for a whole one, even if the writer was killed.
+and continue at its beginning. A reader copies the room. Then the reader looks how far the writer has come in the
+meantime, and uses only records that the writer can't have overwritten (`readable_from`). It ignores a record with a
+wrong position. So a reader never uses a record that is only half written, even if the writer was killed.
 """
 
 from collections.abc import Sequence
@@ -44,15 +45,15 @@ from typing import NamedTuple
 from pydns.dns.address import MAPPED, unmapped
 
 MAGIC = b"pydnsq\0\1"
-FILES = "queries-*"  # pattern for the links to rings in the state directory
-HEAD = 4096  # octets of the head: one page, so that the room begins at a page
-WRITTEN_AT, OFFSET_AT = 16, 24  # offsets in the head
+FILES = "queries-*"  # pattern of the names of the links in the state directory, which lead to rings
+HEAD = 4096  # octets of the head; this is one page, so that the room begins with a page
+WRITTEN_AT, OFFSET_AT = 16, 24  # offsets of two fields in the head
 MOST = 320  # maximum number of messages in a record
-# Bits of the form of a record. These are plain numbers, because an operation with an IntFlag takes 0.5 µs.
+# The bits of a record's form. They are plain numbers, because each operation with an IntFlag takes 0.5 µs.
 WIDE, WITH_ORIGINS, LATER, SHORTENED = 1, 2, 4, 8
-STREAM = 16  # the messages came over TCP
-CUT = 288  # octets of a message in form SHORTENED: a header and the longest question fit
-LONG = 320  # if the messages of a record are longer than this on average, the form is SHORTENED
+STREAM = 16  # a bit of the form, too: the messages came over TCP
+CUT = 288  # maximum octets of a message in form SHORTENED; a header and the longest question fit
+LONG = 320  # a record whose messages are longer on average has the form SHORTENED
 MOST_NAMES, MOST_NAME = 4096, 127  # maximum octets of all names of servers in a record, and of one name
 MAX_RECORD = MOST * (LONG + 14 + 2 + 16 + 1 + 1) + MOST_NAMES + 64  # maximum octets of a record
 SMALLEST, LARGEST = 4 * MAX_RECORD, 1 << 30  # minimum and maximum octets of a room
@@ -74,7 +75,10 @@ def _turns(count: int) -> Struct:
 
 
 class Origin(IntEnum):
-    """What the worker knows about where a reply came from. The reply itself shows the rest (`pydns.ring.queries`)."""
+    """Where a reply came from, if the worker knows.
+
+    Otherwise, `pydns.ring.queries` infers the source from the reply.
+    """
 
     UNKNOWN = 0
     RULE = 1  # a rule of the configuration
@@ -92,26 +96,26 @@ class Head(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """A batch of messages that came together."""
+    """A batch of messages that came together, or a single deferred reply."""
 
     came: float
     spent_s: float  # seconds until the replies were sent
     messages: int
 
 
-# Some turns, as three columns: the times when they came, the seconds until the replies were sent, and the numbers of
+# Several turns as three columns: when each turn came, the seconds until its replies were sent, and its number of
 # messages.
 Turns = tuple[Sequence[float], Sequence[float], Sequence[int]]
 
 
 class Record(NamedTuple):
-    """A record. All lists except `turns` have the same length."""
+    """A record. Each list except `turns` has one element for each message."""
 
     is_stream: bool
     turns: Sequence[Turn]
     addresses: Sequence[bytes]
     messages: Sequence[bytes]
-    lengths: Sequence[int]  # octets of each message as it was sent
+    lengths: Sequence[int]  # octets of each message, as long as it was when it was sent
     origins: Sequence[int]
     servers: Sequence[str]
 
@@ -125,7 +129,7 @@ def file_name(worker: int) -> str:
 
 
 def compose_head(room: int, offset_s: float) -> bytes:
-    """Return the head of a ring without records."""
+    """Return the octets of the head of an empty ring."""
     return _HEAD.pack(MAGIC, room, 0, offset_s)
 
 
@@ -139,10 +143,11 @@ def compose(
     extra: bytes = b"",
     names: bytes = b"",
 ) -> list[bytes]:
-    """Return the parts of a record of at most `MOST` messages.
+    """Return the parts of a record, which together are its octets. A record has at most `MOST` messages.
 
-    `addresses` has 4 octets for each message, or is the result of `columns`. `lengths` has 2 octets for each message.
-    `messages` are the octets of the messages, in parts of any size. `extra` contains origins and indices of servers.
+    `addresses` contains 4 octets for each message, or is the result of `columns`. `lengths` contains 2 octets for each
+    message. `messages` contains the octets of the messages, in parts of any size. `extra` contains the origins and the
+    indices of the servers.
     """
     count = len(lengths) // 2
     octets = sum(map(len, messages))
@@ -174,10 +179,10 @@ def compose_later(
     servers: Sequence[str],
     form: int = 0,
 ) -> list[bytes]:
-    """Return the parts of a record of replies that were sent after their batches.
+    """Return the parts of a record of deferred replies.
 
-    `addresses` are the addresses of the clients. `servers` are the upstreams that answered. A server is empty if none
-    did.
+    `addresses` contains the address of each client, and `servers` the upstream that answered. The text is empty if no
+    upstream answered.
     """
     places = {"": 0}
     names = b"\0"
@@ -194,14 +199,14 @@ def compose_later(
 
 
 def compose_lengths(lengths: Sequence[int]) -> bytes:
-    """Return the lengths of at most `MOST` messages in the format of a record."""
+    """Return the lengths of at most `MOST` messages, as octets in the format of a record."""
     return _lengths(len(lengths)).pack(*lengths)
 
 
 def columns(addresses: Sequence[bytes]) -> bytes:
     """Return addresses in form WIDE.
 
-    An IPv4 address becomes an address such as ::ffff:192.0.2.1, an unknown one becomes ::.
+    An IPv4 address becomes an address such as ::ffff:192.0.2.1. An unknown address becomes ::.
     """
     wide = [each if len(each) == 16 else MAPPED + each if len(each) == 4 else bytes(16) for each in addresses]
     return b"".join([each[:8] for each in wide] + [each[8:] for each in wide])
@@ -211,7 +216,7 @@ def columns(addresses: Sequence[bytes]) -> bytes:
 
 
 def parse_head(octets: bytes) -> Head | None:
-    """Parse the head of a ring. Return None if the octets are no ring of this format."""
+    """Parse the head of a ring. Return None if the octets aren't the head of a ring in this format."""
     if len(octets) < _HEAD.size:
         return None
     magic, room, written, offset_s = _HEAD.unpack_from(octets)
@@ -221,16 +226,16 @@ def parse_head(octets: bytes) -> Head | None:
 
 
 def readable_from(head: Head) -> int:
-    """Return the first position that the writer of the record after `head.written` can't have overwritten."""
+    """Return the first position whose octets are still valid, even if the writer is writing the next record now."""
     return max(0, head.written + MAX_RECORD - head.room)
 
 
 def parse(octets: bytes, end: int, first: int) -> list[Record]:
     """Parse the records in `octets`.
 
-    The last one must end with `octets`, at the position `end`. The oldest record comes first. Records before the
-    position `first` are left out. All records before one that can't be parsed are left out, too. Never raises an
-    exception, for any octets.
+    The newest record must end at the end of `octets`, which is the position `end`. In the result, the oldest record
+    comes first. Records before the position `first` are left out. If a record can't be parsed, it is left out together
+    with all older records. Never raises an exception, for any octets.
     """
     found = []
     at = len(octets)
@@ -249,7 +254,7 @@ def parse(octets: bytes, end: int, first: int) -> list[Record]:
 
 
 def _parse_record(octets: bytes, begin: int, end: int, wanted_position: int) -> Record | None:
-    """Parse a record that begins at `begin`, and whose last part begins at `end`."""
+    """Parse the record that begins at the offset `begin`, and whose last part begins at the offset `end`."""
     position, size, count, turn_count, form, names_size = _RECORD.unpack_from(octets, begin)
     if position != wanted_position or size != end + _END.size - begin:
         return None
@@ -279,7 +284,7 @@ def _parse_record(octets: bytes, begin: int, end: int, wanted_position: int) -> 
     if form & LATER:
         names = octets[end - names_size : end].decode(errors="replace").split("\0")
         places = octets[servers_at:messages_at]
-        # The configuration allows only such names of servers. Other octets might control a terminal.
+        # The names of servers in a configuration are printable. Octets that aren't might control a terminal.
         if not all(map(str.isprintable, names)) or max(places) >= len(names):
             return None
         servers = [names[place] for place in places]

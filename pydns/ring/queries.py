@@ -1,7 +1,7 @@
-"""The queries of a ring: what its records show about each query. Pure.
+"""The queries in a ring: what the records of the ring show about each query. Pure.
 
-A worker keeps the replies as it sent them (`pydns.ring.layout`). This module parses them. The names in them come from
-clients and upstreams, so they may contain any octets.
+A worker keeps the replies as it sent them (`pydns.ring.layout`), and this module parses these replies. Their names come
+from clients and upstreams, so a name may contain any octets.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,32 +24,32 @@ class Source(Enum):
     """Where an answer came from."""
 
     TABLE = "table"
-    DENIAL = "denial"  # the answer table, which has no such name or record
+    DENIAL = "denial"  # the answer table, in which the name or its records are missing
     CACHE = "cache"
     STALE = "stale"
     UPSTREAM = "upstream"
     POLICY = "policy"  # a rule of the configuration
-    PYDNS = "pydns"  # pydns itself failed or refused
-    NOBODY = "nobody"  # there was no reply
+    PYDNS = "pydns"  # pydns itself, which failed or refused the query
+    NOBODY = "nobody"  # no reply was sent
 
 
 class Outcome(Enum):
-    """The kinds of results."""
+    """What became of a query."""
 
     ANSWERED = "answered"
-    DENIED = "denied"  # NXDOMAIN, or no records of the type
-    FAILED = "failed"  # another rcode, or no reply
+    DENIED = "denied"  # the reply is NXDOMAIN, or the name has no records of the type
+    FAILED = "failed"  # the reply has another error code, or there was no reply
 
 
 class Facts(NamedTuple):
-    """The facts that a message shows."""
+    """What a message in a ring shows about a query."""
 
     qname: bytes  # as the client sent it; empty if the message has no valid question
     qtype: int
-    rcode: int | None  # None: the query got no reply
+    rcode: int | None  # None if the query got no reply
     answers: int  # number of records in the answer section
     is_truncated: bool
-    source: Source  # the source, unless the worker knows more about it
+    source: Source  # where the answer came from, unless the worker knows it better
     outcome: Outcome
 
     @property
@@ -59,7 +59,10 @@ class Facts(NamedTuple):
 
     @property
     def result(self) -> str:
-        """The rcode, but "NODATA" for NOERROR without records, and "no reply" for a query without a reply."""
+        """The rcode as text.
+
+        It is "NODATA" for a NOERROR without records, and "no reply" for a query without a reply.
+        """
         if self.rcode is None:
             return "no reply"
         return "NODATA" if self.rcode == 0 and self.is_denied else rcode_text(self.rcode)
@@ -76,33 +79,36 @@ class Facts(NamedTuple):
 
 
 def name_text(qname: bytes) -> str:
-    """Return the name of a question as text. Octets that a terminal could take for commands are escaped."""
+    """Return the name of a question as text. Octets that could control a terminal are escaped."""
     return name.to_text(qname) if qname else "-"
 
 
 class Query(NamedTuple):
     """A query and its reply."""
 
-    came: float  # seconds since 1970
-    spent_s: float  # seconds until the reply was sent; for a batch, until all of its replies were sent
-    client: bytes  # octets of the IP address; zeros if the address is unknown
+    came: float  # when the query came, in seconds since 1970
+    spent_s: float  # seconds until the reply was sent; in a batch, until all replies of the batch were sent
+    client: bytes  # the IP address of the client in octets; only zeros if the address is unknown
     is_stream: bool  # whether the query came over TCP
-    size: int  # octets of the reply, or of the query if there was no reply
+    size: int  # the length of the reply in octets, or of the query if there was no reply
     facts: Facts
     source: Source
-    server: str  # the upstream that answered, or empty
-    message: bytes  # the reply or its first octets. Without a reply, the query
+    server: str  # the upstream that answered; empty if no upstream did
+    message: bytes  # the reply, or its first octets; the query if there was no reply
 
 
 def queries(records: Iterable[Record], offset_s: float, since: float = 0.0) -> list[Query]:
-    """Return the queries in the order of the records. Leave out those that came before `since` (seconds since 1970)."""
+    """Return the queries in the order of the records.
+
+    Queries that came before `since` (seconds since 1970) are left out.
+    """
     known: dict[bytes, Facts] = {}  # message without its id -> facts; most messages occur many times
     found: list[Query] = []
     for is_stream, turns, addresses, messages, lengths, origins, servers in records:
         if max(turn.came for turn in turns) + offset_s < since:
             continue
         facts = [known.get(message[2:]) or _learn(known, message) for message in messages]
-        # Columns take half the time of a loop over the queries, for a full ring.
+        # For a full ring, making columns takes half the time of a loop over the queries.
         came = [turn.came + offset_s for turn in turns for _ in range(turn.messages)]
         spent_s = [turn.spent_s for turn in turns for _ in range(turn.messages)]
         sources = list(map(_source_of, facts, origins)) if any(origins) else [each[5] for each in facts]
@@ -135,7 +141,7 @@ def read(message: bytes) -> Facts:
     if not flags & _QR:
         return Facts(qname, qtype, None, 0, False, Source.NOBODY, Outcome.FAILED)
     rcode, answers = message[3] & 15, int.from_bytes(message[6:8])
-    if not rcode and end and message[6:10] == bytes(4):  # BADVERS, or a truncated answer without records
+    if not rcode and end and message[6:10] == bytes(4):  # the reply may be BADVERS, whose upper bits are in OPT
         opt = message[end : end + OPT_SIZE]
         if opt.startswith(OPT_HEAD) and len(opt) == OPT_SIZE:
             rcode = opt[5] << 4
@@ -148,7 +154,7 @@ def read(message: bytes) -> Facts:
 
 
 def _source(message: bytes, end: int, rcode: int, answers: int) -> Source:
-    """Return the source of a reply that wasn't deferred."""
+    """Return the source of a reply, as far as the reply itself shows it."""
     if message[2] & _AA:
         return Source.DENIAL if rcode == Rcode.NXDOMAIN or (not rcode and not answers) else Source.TABLE
     if rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN) or message[2] & _OPCODE:
@@ -188,5 +194,5 @@ _SOURCES: dict[int, Source] = {
     Origin.STALE: Source.STALE,
     Origin.UPSTREAM: Source.UPSTREAM,
 }
-_new = tuple.__new__  # 0.15 µs faster than the constructor of a NamedTuple
+_new = tuple.__new__  # takes 0.15 µs less than the constructor of a NamedTuple
 _new_query: Callable[[tuple[object, ...]], Query] = partial(_new, Query)

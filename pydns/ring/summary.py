@@ -1,4 +1,4 @@
-"""Sums up recent queries by a key, such as the name or the client. Pure."""
+"""Groups recent queries by a key, such as the name or the client. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pydns.ring.queries import Outcome, Query
 
 Key = TypeVar("Key", str, bytes)
 
-# Upper bounds of the groups by duration, in seconds.
+# The groups by duration: the upper bound of each group in seconds, and the bound as text.
 _DURATIONS = ((0.0001, "0.1 ms"), (0.001, "1 ms"), (0.01, "10 ms"), (0.1, "100 ms"), (1.0, "1 s"))
 _LONGEST = "more than 1 s"
 
@@ -18,22 +18,22 @@ class Group(NamedTuple, Generic[Key]):
 
     key: Key
     queries: int
-    denied: int  # NXDOMAIN, or no records of the type
-    failed: int  # an rcode other than NOERROR and NXDOMAIN, or no reply
-    mean_s: float  # mean of the seconds until the reply
+    denied: int  # how many replies were NXDOMAIN, or had no records of the type
+    failed: int  # how many queries got an rcode other than NOERROR and NXDOMAIN, or no reply
+    mean_s: float  # the mean time until the reply was sent
     max_s: float
 
 
 def groups(queries: Sequence[Query], keys: Sequence[Key | None]) -> "list[Group[Key]]":
-    """Return a group for each key, the largest first.
+    """Return a group for each key. The group with the most queries comes first.
 
-    `keys` has the key of each query, or None to leave the query out.
+    `keys` contains the key of each query. None leaves a query out.
     """
     durations: defaultdict[Key | None, list[float]] = defaultdict(list)
     for key, query in zip(keys, queries, strict=True):
         durations[key].append(query[1])
     durations.pop(None, None)
-    outcomes = [query[5].outcome for query in queries]  # an index is faster than the name of the field
+    outcomes = [query[5].outcome for query in queries]  # an index takes less time than the name of the field
     denied, failed = (
         Counter(key for key, outcome in zip(keys, outcomes, strict=True) if outcome is wanted)
         for wanted in (Outcome.DENIED, Outcome.FAILED)
@@ -49,5 +49,5 @@ def groups(queries: Sequence[Query], keys: Sequence[Key | None]) -> "list[Group[
 
 
 def duration_text(spent_s: float) -> str:
-    """Return the name of the group to which a duration belongs."""
+    """Return the name of the group to which a duration belongs, such as "up to 1 ms"."""
     return next((f"up to {text}" for bound, text in _DURATIONS if spent_s <= bound), _LONGEST)

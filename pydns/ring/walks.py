@@ -1,16 +1,17 @@
-"""Finds wasted queries: those for names of a search list that were denied before another name had an answer. Pure.
+"""Finds wasted queries: queries for names of a search list that were denied before another name had an answer. Pure.
 
 If a name has fewer dots than `ndots`, a pod's resolver appends each domain of its search list in turn. It asks for each
-result until one has an answer. For `api.example.com`, it asks for four names, and the first three queries are wasted.
+of the longer names until one has an answer. A lookup of `api.example.com` usually asks for four names, and the first
+three queries are wasted.
 
 Rules:
 
 1. A denied query is wasted if the same client gets an answer for a name of the same walk within `WALK_S`.
-2. Two names are of the same walk in two cases. The denied name is the answered name with more labels at the end. Or
-   both are the same name with different domains of the search list, and the domain of the denied name comes first in
-   the list.
-3. The domains of the search list are NAMESPACE.svc.DOMAIN, svc.DOMAIN and DOMAIN. Nodes may add other domains, which
-   only the first case of rule 2 finds.
+2. A denied and an answered name are of the same walk in two cases. In the first case, the denied name is the answered
+   name with more labels at the end. In the second case, both are the same name with different domains of the search
+   list, and the domain of the denied name comes before the other one in the list.
+3. The domains of the search list are NAMESPACE.svc.DOMAIN, svc.DOMAIN and DOMAIN. Nodes may add other domains to the
+   list. This module doesn't know them, so only the first case of rule 2 applies to them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,27 +20,29 @@ from typing import NamedTuple
 from pydns.dns import name
 from pydns.ring.queries import Query
 
-WALK_S = 5.0  # after this time, resolvers give up a query
+WALK_S = 5.0  # seconds after which resolvers give up a query
 _SVC = b"\3svc"
-_MOST_OPEN = 32  # maximum number of kept denied names with the same client and first label
+_MOST_OPEN = 32  # maximum number of denied names that are kept for a client and a first label
 
 
 class Wasted(NamedTuple):
-    """The wasted queries of a client for one name."""
+    """The wasted queries of a client before it got answers for one name."""
 
     client: bytes
     qname: bytes  # the answered name in lower case
-    is_as_it_is: bool  # whether the client asked for this name without a domain of the search list
-    queries: int  # number of wasted queries
-    walks: int  # number of answered queries that came after wasted ones
+    # Whether the client got the answer for the name as it was written, without a domain of the search list.
+    is_as_it_is: bool
+    queries: int  # how many queries were wasted
+    walks: int  # how many answered queries came after wasted queries
 
 
 def wasted(queries: Iterable[Query], domains: Sequence[bytes]) -> list[Wasted]:
-    """Return the wasted queries for each client and name. The largest number comes first.
+    """Return the wasted queries for each client and name. The client and name with the most wasted queries come first.
 
-    `queries` must be in the order of time. `domains` are the domains of the cluster in lower case.
+    `queries` must be sorted by time. `domains` are the domains of the cluster in lower case.
     """
-    denied: dict[bytes, list[tuple[float, bytes]]] = {}  # client and first label -> time and name
+    # client and first label -> when each denied query came, and its name
+    denied: dict[bytes, list[tuple[float, bytes]]] = {}
     found: dict[tuple[bytes, bytes], list[int]] = {}
     for query in queries:
         facts = query.facts
@@ -68,7 +71,7 @@ def wasted(queries: Iterable[Query], domains: Sequence[bytes]) -> list[Wasted]:
 
 
 def is_of_walk(denied: bytes, answered: bytes, domains: Sequence[bytes]) -> bool:
-    """Return whether a resolver asks for `denied` before it asks for `answered`. Both names are in lower case."""
+    """Return whether two names are of the same walk (rule 2). Both names are in lower case."""
     if len(denied) <= len(answered):
         return False
     if denied.startswith(answered[:-1]):
@@ -86,9 +89,10 @@ def is_of_walk(denied: bytes, answered: bytes, domains: Sequence[bytes]) -> bool
 
 
 def ndots(found: Iterable[Wasted]) -> int | None:
-    """Return the largest value of `ndots` that avoids a client's wasted queries, or None if there is none.
+    """Return the largest value of `ndots` that avoids a client's wasted queries, or None if no value does.
 
-    Names with one dot are ignored: with `ndots: 1`, a resolver would ask upstreams for names such as SERVICE.NAMESPACE.
+    Names with one dot are ignored, because `ndots: 1` isn't useful: a resolver would ask upstreams for names such as
+    SERVICE.NAMESPACE.
     """
     dots = [len(name.labels_of(each.qname)) - 1 for each in found if each.is_as_it_is]
     return min((each for each in dots if each > 1), default=None)

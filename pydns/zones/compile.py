@@ -1,12 +1,12 @@
 """Compiles zone files and hosts for the answer table.
 
-Each zone is compiled alone. Then `combine` joins all zones. If one zone is inside another, the names of the inner zone
-belong only to the inner zone. Records of the cluster take precedence over all these records. `pydns.table.writer`
-applies this rule for each key.
+`compile_zone` compiles each zone without regard to the others. Then `combine` joins all zones. If one zone is inside
+another, the names of the inner zone belong only to the inner zone. Records of the cluster take precedence over records
+of zone files and hosts: `pydns.table.writer` decides this for each key.
 
 pydns doesn't answer with records below a delegation or a DNAME (RFC 1034 section 4.2, RFC 6672 section 2.4). The table
-contains such records only as additional records of a referral. The referral is stored with the delegated name in
-`names`.
+contains such records only as additional records of a referral. The entry of the delegated name in `names` contains the
+referral.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,13 +19,13 @@ from pydns.dns.rrset import AAAA, CNAME, DNAME, DS, NS, NSEC, PTR, RRSIG, SOA, A
 from pydns.table.layout import Contents, NodeKind, ZoneFacts
 from pydns.zones.zonefile import ZoneFile
 
-_AT_A_CUT = frozenset({DS, NSEC, RRSIG})  # types that belong to the parent zone at a delegation, in addition to NS
-_MOST_POINTERS = 100  # maximum PTR records of an address. Lists of blocked names give 0.0.0.0 to thousands of names
-_SOA_TIMERS = 20  # octets of the SOA's RDATA after the two names
+_AT_A_CUT = frozenset({DS, NSEC, RRSIG})  # types, besides NS, that the parent zone has at a delegated name
+_MOST_POINTERS = 100  # maximum PTR records of an address; lists of blocked names give 0.0.0.0 to thousands of names
+_SOA_TIMERS = 20  # octets of a SOA record's RDATA after the two names
 
 
 class CompiledZone(NamedTuple):
-    """A zone, ready for the table."""
+    """The entries of a zone for the table, and its facts."""
 
     facts: ZoneFacts
     contents: Contents
@@ -34,7 +34,7 @@ class CompiledZone(NamedTuple):
 
 
 class Statics(NamedTuple):
-    """All zones and hosts that don't come from the cluster."""
+    """The facts and entries of all zone files and hosts."""
 
     zones: list[ZoneFacts]
     contents: Contents
@@ -42,7 +42,7 @@ class Statics(NamedTuple):
 
 
 def compile_zone(zone: ZoneFile) -> CompiledZone:
-    """Compile a zone without regard to other zones."""
+    """Compile one zone. Names that belong to an inner zone are still in the result."""
     by_type: dict[int, dict[bytes, RRset]] = {}
     for rrset in zone.rrsets:
         by_type.setdefault(rrset.rtype, {})[rrset.owner] = rrset
@@ -93,13 +93,13 @@ def combine(
     *,
     external_alone: bool = False,
 ) -> Statics:
-    """Combine zones and hosts. `zones` maps each file name to the zone in the file.
+    """Combine zones and hosts. `zones` is a dict: name of a file -> the zone in the file.
 
     `domains`, `reverse_zones` and `shared_zones` are the zones of the cluster. Shared zones are external zones and
     zones that fall through. A file with the apex of a shared zone adds its records to that zone, except for SOA and NS
     records at the apex. Any other file is refused if its zone is at or below a cluster domain, or if it is a reverse
-    zone of the cluster. If two files have the same zone, only the first file is used. Records of a host replace records
-    of a file. With `external_alone`, only files for shared zones are accepted.
+    zone of the cluster. If several files have the same zone, only the first file is used. The records of a host replace
+    a file's records of the same name and type. With `external_alone`, only files for shared zones are accepted.
     """
     refused: dict[str, str] = {}
     files: dict[bytes, str] = {}
@@ -138,7 +138,10 @@ def combine(
 
 
 def _outside(contents: Contents, inner: tuple[bytes, ...]) -> Contents:
-    """Return the contents without the names of inner zones. `inner` contains the tree keys of their apexes."""
+    """Return the contents of a zone without the names of inner zones.
+
+    `inner` contains the tree keys of the inner zones' apexes.
+    """
     return Contents(
         {
             key: value
@@ -150,7 +153,10 @@ def _outside(contents: Contents, inner: tuple[bytes, ...]) -> Contents:
 
 
 def _add_hosts(hosts: Sequence[Host], contents: Contents) -> None:
-    """Add the records of hosts. If a name or an address occurs in several hosts, it gets the records of all of them."""
+    """Add the records of hosts.
+
+    A name or an address that occurs in several hosts gets the records of all these hosts.
+    """
     found: dict[tuple[bytes, int], dict[bytes, int]] = {}  # owner and type -> RDATA -> TTL
     for host in hosts:
         for address in host.addresses:
@@ -171,7 +177,8 @@ def _facts(soa: RRset, *, is_plain: bool) -> ZoneFacts:
     names = rdata[:-_SOA_TIMERS]
     mname = name.from_labels(*name.labels_of(names))
     minimum_s = int.from_bytes(timers[-4:])
-    # The TTL of a negative answer is the smaller of the SOA's TTL and its minimum field (RFC 2308 section 5).
+    # The TTL of a negative answer is the smaller of two values: the TTL of the SOA record, and the record's field
+    # MINIMUM (RFC 2308 section 5).
     ttl_s = min(soa.ttl_s, minimum_s)
     return ZoneFacts(soa.owner, mname, names[len(mname) :], ttl_s, minimum_s, soa_timers=timers, is_plain=is_plain)
 

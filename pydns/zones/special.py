@@ -1,8 +1,8 @@
-"""Builds zones that no file defines. They are for names that pydns denies and never forwards, and for names such as
+"""Builds zones that no zone file defines: for names that pydns denies and never forwards, and for names such as
 localhost.
 
-Answers to special names can make clients use another server instead of pydns. Such clients wouldn't find the names of
-the cluster. So pydns doesn't let upstreams answer these names.
+An upstream's answer to a special name can make a client use another server instead of pydns. Then the client wouldn't
+find the names of the cluster. So pydns answers questions for special names itself.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,8 @@ from pydns.zones import zonefile
 from pydns.zones.compile import CompiledZone, compile_zone
 from pydns.zones.zonefile import Unavailable, ZoneFile
 
-# The wildcard makes every name exist. Its only record has a type for private use, for which no client asks.
+# The type of the wildcard's only record. It is a type for private use, for which no client asks. So every name exists,
+# but every answer is NODATA.
 INTERNAL_TYPE = 65534
 _NODATA = (
     "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600\n@ NS localhost.\n"
@@ -30,28 +31,32 @@ _LOCAL = {  # RFC 6761 section 6.3, RFC 6303 section 4
     "255.in-addr.arpa": _SOA,
 }
 _SPECIAL = {
-    # RFC 9462 section 6.4: NODATA means that there is no encrypted resolver
+    # NODATA means that there is no encrypted resolver (RFC 9462 section 6.4).
     SpecialName.RESOLVER_ARPA.value: Denial.NODATA,
-    # Firefox asks for this name. After NXDOMAIN, it keeps the system's resolver
+    # Firefox asks for this name. After NXDOMAIN, Firefox keeps the system's resolver.
     SpecialName.USE_APPLICATION_DNS_NET.value: Denial.NXDOMAIN,
 }
 SPECIAL_NAMES = tuple(_SPECIAL)
 
 
 def special_zones(names: Iterable[str] = SPECIAL_NAMES) -> dict[str, CompiledZone]:
-    """Return the zones of special names. The key of each zone is a text in place of a file name."""
+    """Return the zones of special names. The key of each zone is a description, because the zone has no file."""
     return {f"special name {each}": _compile(each, _SPECIAL[each]) for each in names}
 
 
 def local_zones() -> dict[str, CompiledZone]:
-    """Return the zones of names such as localhost. The key of each zone is a text in place of a file name."""
+    """Return the zones of names such as localhost.
+
+    The key of each zone is a description, because the zone has no file.
+    """
     return {f"local name {apex}": _compile_text(apex, text) for apex, text in _LOCAL.items()}
 
 
 def blocked_zones(blocked: Iterable[Blocked]) -> dict[str, CompiledZone]:
-    """Return the zones of domains that are denied as a whole. The key of each zone is a text in place of a file name.
+    """Return the zones of domains that are denied as a whole.
 
-    `pydns.serve.rules` denies the names of the other blocked domains.
+    The key of each zone is a description, because the zone has no file. `pydns.serve.rules` denies the names of all
+    other blocked domains.
     """
     whole = [each for each in blocked if each.is_whole]
     return {f"blocked {(text := name.to_text(each.domain))}": _compile(text, each.denial) for each in whole}
@@ -69,7 +74,7 @@ def _compile_text(apex: str, text: str) -> CompiledZone:
 
 
 def _denied(zone: CompiledZone) -> CompiledZone:
-    """Return the zone without any names. Even the apex doesn't exist, so every answer is NXDOMAIN."""
+    """Return a copy of the zone without entries. Even the apex doesn't exist then, so every answer is NXDOMAIN."""
     tree = name.tree_key(zone.facts.apex)
     assert all(each.startswith(tree) for each in zone.contents.names)
     return zone._replace(contents=Contents({}, {}), records=0)

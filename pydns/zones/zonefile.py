@@ -1,11 +1,12 @@
 """Parses zone files (RFC 1035 section 5). The result is the RRsets of a zone, or all mistakes with file and line.
 
-`plain_records` reads most lines. For all other lines, dnspython reads names, TTLs and RDATA. This module itself splits
-the text into entries, handles directives and checks the rules of a zone, so it can go on after a mistake. Rules:
+`pydns.dns.plain_records` reads most lines. In all other lines, dnspython reads names, TTLs and RDATA. This module
+itself splits the text into entries, handles directives and checks the rules of a zone, so it can go on after a mistake.
+Rules:
 
 1. A line that can't be read is a mistake. A file with a mistake isn't served, as in Knot and BIND.
-2. A valid record that doesn't belong in the zone is left out with a warning. The other records are served.
-3. This module opens no files. A function that the caller passes in returns the text for `$INCLUDE`.
+2. A valid record that doesn't belong in the zone is left out with a warning. All other records are served.
+3. This module opens no files. The caller passes a function that returns the text for a `$INCLUDE`.
 4. Hostile text can't take much time, because octets, records, mistakes, warnings, `$INCLUDE` and `$GENERATE` have
    limits.
 """
@@ -29,17 +30,17 @@ from dns.rdtypes.rrsigbase import sigtime_to_posixtime
 from pydns.dns import name, plain_records
 from pydns.dns.rrset import CNAME, DNAME, NS, NSEC, OPT, RRSIG, SOA, TXT, RRset
 
-MAX_OCTETS = 16 << 20  # maximum octets of a file and the files that it includes
+MAX_OCTETS = 16 << 20  # maximum octets of a file together with the files that it includes
 MAX_RECORDS = 250_000  # maximum records of a zone; a record takes up to 60 µs
-_MAX_DEPTH = 8  # maximum levels of nested includes
+_MAX_DEPTH = 8  # how deep files may include files
 _MAX_INCLUDES = 100
 _MAX_GENERATED = 65_536  # maximum records of one $GENERATE
-_MAX_MISTAKES = 100  # maximum mistakes, and maximum warnings
-_MAX_RRSET = 0xFFFF  # maximum records in an RRset; a message can't count more
+_MAX_MISTAKES = 100  # maximum number of mistakes, and maximum number of warnings
+_MAX_RRSET = 0xFFFF  # maximum records in an RRset; the count in a message can't be greater
 
 
 class Mistake(NamedTuple):
-    """A mistake in a line, with the reason. Line 0 means the whole file."""
+    """A mistake or a warning. Line 0 means that it concerns the whole file."""
 
     file: str
     line: int
@@ -50,17 +51,20 @@ class Mistake(NamedTuple):
 
 
 class ZoneFile(NamedTuple):
-    """The contents of a file. Owners are in lower case. The SOA comes first. Every RRset occurs once."""
+    """The zone in a file.
+
+    Owners are in lower case. The RRset of the SOA record comes first. Every RRset occurs once.
+    """
 
     apex: bytes
     rrsets: tuple[RRset, ...]
     records: int
-    warnings: tuple[Mistake, ...]  # the first warnings, in the order of the lines
-    left_out: int  # number of records that are left out
+    warnings: tuple[Mistake, ...]  # the first `_MAX_MISTAKES` warnings, sorted by file and line
+    left_out: int  # how many records are left out
 
 
 class Unavailable(Exception):
-    """An included text can't be read. The message is the reason."""
+    """The text for a `$INCLUDE` can't be read. The message says why."""
 
 
 Include = Callable[[str, str], tuple[str, str]]
@@ -71,10 +75,10 @@ Returns the name and the text of the included file. Raises `Unavailable`.
 
 
 def read(text: str, file: str, origin_text: str, include: Include) -> ZoneFile | list[Mistake]:
-    """Return the zone in `text`, or all mistakes. The apex is the owner of the first SOA record.
+    """Return the zone in `text`, or all mistakes in it. The apex of the zone is the owner of the first SOA record.
 
-    Before the first `$ORIGIN`, names are relative to `origin_text`. Never raises an exception. Reading continues after
-    a mistake.
+    Before the first `$ORIGIN`, names are relative to `origin_text`. Reading continues after a mistake, and never raises
+    an exception.
     """
     reader = _Reader(include)
     try:
@@ -99,20 +103,20 @@ class _Record(NamedTuple):
 
 @dataclass(slots=True)
 class _State:
-    """The values that a line takes over from the lines before it."""
+    """The values that a line gets from the lines before it."""
 
-    origin: bytes | None  # the case of letters is kept
+    origin: bytes | None  # the letters have the same case as in the zone file
     owner: bytes | None = None
-    default_ttl_s: int | None = None  # from $TTL
+    default_ttl_s: int | None = None  # the TTL in the last $TTL
     last_ttl_s: int | None = None  # the TTL of the previous record (RFC 1035 section 5.1)
 
 
 class _Wrong(Exception):
-    """A line is wrong. The message is the reason."""
+    """A line has a mistake. The message says which."""
 
 
 class _Enough(Exception):
-    """A limit is reached. The last mistake names the limit."""
+    """Reading stops because a limit is reached. The last mistake names the limit."""
 
 
 class _Reader:
@@ -125,7 +129,7 @@ class _Reader:
         self._includes = 0
 
     def read(self, text: str, file: str, state: _State, depth: int) -> None:
-        """Read a file. `state` contains the values that the first line takes over."""
+        """Read a file. `state` contains the values that the first line gets from lines before it."""
         self._octets += len(text)
         if self._octets > MAX_OCTETS:
             self._stop(file, 0, f"has more than {MAX_OCTETS >> 20} MiB, together with the files that it includes")
@@ -141,7 +145,7 @@ class _Reader:
                 self._note(file, line, str(error))
             except dns.exception.DNSException as error:
                 self._note(file, line, _reason(error))
-            except (ValueError, OverflowError) as error:  # raised by dnspython's parsers of RDATA
+            except (ValueError, OverflowError) as error:  # dnspython's parsers of RDATA raise these exceptions
                 self._note(file, line, str(error))
 
     def _note(self, file: str, line: int, reason: str) -> None:
@@ -177,8 +181,8 @@ class _Reader:
             except Unavailable as error:
                 raise _Wrong(f"$INCLUDE {wanted}: {error}") from None
             self.read(text, included, replace(state, origin=origin), depth + 1)
-            # The included file doesn't change the origin and the owner for the lines after it (RFC 1035 section 5.1).
-            # As in BIND, it doesn't change the TTLs, either.
+            # For the lines after `$INCLUDE`, the included file changes neither the origin nor the owner (RFC 1035
+            # section 5.1). As in BIND, it changes no TTL, either.
         elif directive == "$GENERATE":
             self._generate(tokens, file, line, state)
         else:
@@ -192,7 +196,7 @@ class _Reader:
             raise _Wrong(f"$GENERATE {counts}: wanted START-STOP or START-STOP/STEP") from None
         if (stop - start) // step >= _MAX_GENERATED:
             raise _Wrong(f"$GENERATE {counts}: makes more than {_MAX_GENERATED} records")
-        # Keep escapes, because the generated record is parsed later.
+        # The words keep their escapes, because `_record` parses the generated record.
         words = [f'"{token.value}"' if token.is_quoted_string() else token.value for token in tokens.get_remaining()]
         template = " ".join(words)
         for counter in range(start, stop + 1, step):
@@ -253,7 +257,7 @@ def _dnspython_name(wire: bytes | None) -> dns.name.Name | None:
 
 
 def _rdata(rtype: dns.rdatatype.RdataType, tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
-    """Parse RDATA. For some types, this accepts more forms than dnspython, as Knot does."""
+    """Parse RDATA. For some types, this function accepts more forms than dnspython does, as Knot does."""
     parse = _RDATA.get(rtype)
     if parse is not None:
         first = tokens.get()
@@ -282,16 +286,17 @@ def _service_binding(
 ) -> bytes:
     """Parse SVCB and HTTPS RDATA.
 
-    AliasMode may have parameters, because clients ignore them (RFC 9460 section 2.4.2).
+    A record in AliasMode may have parameters, because clients ignore them (RFC 9460 section 2.4.2).
     """
     priority = tokens.get_uint16()
-    tokens.unget(dns.tokenizer.Token(dns.tokenizer.IDENTIFIER, "1"))  # dnspython accepts parameters only in ServiceMode
+    # Priority 1 means ServiceMode; dnspython accepts parameters only in this mode.
+    tokens.unget(dns.tokenizer.Token(dns.tokenizer.IDENTIFIER, "1"))
     rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, tokens, origin, relativize=False)
     return priority.to_bytes(2) + cast(bytes, rdata.to_wire())[2:]
 
 
 def _certificate_association(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
-    """Parse TLSA and SMIMEA RDATA (RFC 6698 section 2.1). The data may have any length."""
+    """Parse TLSA and SMIMEA RDATA (RFC 6698 section 2.1). The data of the certificate may have any length."""
     numbers = bytes([tokens.get_uint8() for _ in range(3)])
     return numbers + bytes.fromhex(tokens.concatenate_remaining_identifiers())
 
@@ -305,7 +310,7 @@ def _two_names(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) ->
 def _signature(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
     """Parse RRSIG RDATA.
 
-    Times are serial numbers of 32 bits, which begin again at 0 in 2106 (RFC 4034 section 3.1.5).
+    The two times are numbers of 32 bits, which begin again at 0 in the year 2106 (RFC 4034 section 3.1.5).
     """
     words = [token.value for token in tokens.get_remaining()]
     for position in _SIGNATURE_TIMES:
@@ -316,8 +321,8 @@ def _signature(tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) ->
     return cast(bytes, rdata.to_wire())
 
 
-_SIGNATURE_TIMES = (4, 5)  # positions of expiration and inception in the words
-_DATE_DIGITS = 14  # YYYYMMDDHHmmSS
+_SIGNATURE_TIMES = (4, 5)  # positions of the expiration and the inception among the words of the RDATA
+_DATE_DIGITS = 14  # the digits of a time in the form YYYYMMDDHHmmSS
 _RDATA: dict[int, Callable[[dns.tokenizer.Tokenizer, dns.name.Name | None], bytes]] = {
     TXT: _strings,
     dns.rdatatype.SPF: _strings,
@@ -332,9 +337,10 @@ _RDATA: dict[int, Callable[[dns.tokenizer.Tokenizer, dns.name.Name | None], byte
 
 
 def _entries(text: str) -> Iterator[tuple[int, str | None]]:
-    """Yield the number of the first line of each entry, and the entry.
+    """Yield each entry of a zone file, after the number of the line in which it begins.
 
-    The entry is None if a parenthesis isn't closed.
+    An entry is a record or a directive, which may have several lines in parentheses. The entry is None if a parenthesis
+    isn't closed.
     """
     entry: list[str] = []
     begin = depth = 0
@@ -354,12 +360,12 @@ def _entries(text: str) -> Iterator[tuple[int, str | None]]:
         yield begin, None
 
 
-# Matches escaped characters, quoted strings and comments.
+# Matches what may contain parentheses without a meaning: escaped characters, strings in quotes and comments.
 _NOT_PARENTHESES = re.compile(r'\\.|"(?:[^"\\]|\\.)*"?|;.*')
 
 
 def _ttl_and_type(tokens: dns.tokenizer.Tokenizer) -> tuple[int | None, dns.rdatatype.RdataType]:
-    """Read the TTL and the class in any order, then the type."""
+    """Read the TTL and the class in any order, and then the type."""
     ttl_s = None
     for _ in range(3):
         word = tokens.get_string()
@@ -432,7 +438,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Draft:
-    """An RRset of a zone that is still being read, with the file and the line of its first record."""
+    """An RRset of a zone that is still being read, and the file and the line of the RRset's first record."""
 
     __slots__ = ("file", "line", "rdatas", "ttl_s")
 
@@ -449,12 +455,13 @@ class _Draft:
 class _Zone:
     """Collects the records of a zone.
 
-    Leaves out records that don't belong there (rule 2). Finds records that exclude each other (rule 1).
+    Leaves out records that don't belong in the zone (rule 2). Finds mistakes, such as a CNAME beside other records
+    (rule 1).
     """
 
     def __init__(self) -> None:
         self._soa: _Record | None = None
-        self._early: list[_Record] = []  # records before the SOA record, which shows the apex
+        self._early: list[_Record] = []  # the records before the SOA record; the apex isn't known before the SOA record
         self._drafts: dict[bytes, dict[int, _Draft]] = {}  # owner -> type -> RRset
         self._warnings: list[Mistake] = []
         self._left_out = 0
@@ -482,8 +489,8 @@ class _Zone:
         if draft is None:
             there[rtype] = _Draft(ttl_s, rdata, file, line)
         else:
-            draft.rdatas[rdata] = None  # equal records are kept once (RFC 2181 section 5)
-            draft.ttl_s = min(draft.ttl_s, ttl_s)  # RFC 2181 section 5.2
+            draft.rdatas[rdata] = None  # of equal records, one is kept (RFC 2181 section 5)
+            draft.ttl_s = min(draft.ttl_s, ttl_s)  # an RRset has one TTL (RFC 2181 section 5.2)
 
     def finish(self, file: str) -> ZoneFile | list[Mistake]:
         """Return the zone, or the reasons why it can't be served."""
