@@ -1,8 +1,8 @@
 """Derives answers from other answers: for address families that clients don't use, and for DNS64.
 
 `FamilyRules.ask` takes the same questions as `Forwarder.ask`. If a rule applies, it asks the forwarder another question
-on behalf of the client, and derives the client's answer. So both questions use the same entry of the cache. In an IPv4
-cluster, a question for AAAA costs no further query to upstreams, because clients ask for A too.
+on behalf of the client, and derives the client's answer. So both questions use the same entry of the cache. In a
+cluster that only uses IPv4, a question for AAAA needs no query to upstreams of its own, because clients also ask for A.
 
 This module applies the rules to one name. If the answer ends with a CNAME, the caller asks again for the target.
 """
@@ -23,8 +23,9 @@ from pydns.upstream.key import ASK_CD, ASK_DO
 
 Ask = Callable[[bytes, bytes, int, Any, float], None]  # question, id, flags, client, time
 _CLASS_IN = CLASS_IN.to_bytes(2)
-_VALIDATES = ASK_DO | ASK_CD  # flags of clients that check signatures: these clients get unchanged answers
-# Configured family -> the address type of this family and of the other family, and the key of the other family's hint.
+_VALIDATES = ASK_DO | ASK_CD  # the flags of clients that check signatures; these clients get unchanged answers
+# Configured family -> the type of its addresses, the type of the other family's addresses, and the key of the other
+# family's hint.
 _FAMILIES = {Families.IPV4: (A, AAAA, IPV6_HINT), Families.IPV6: (AAAA, A, IPV4_HINT)}
 
 
@@ -33,7 +34,7 @@ def _end(rtype: int) -> bytes:
 
 
 class FamilyRules:
-    """The rules of one configuration."""
+    """The rules on families and DNS64 in one configuration."""
 
     def __init__(
         self,
@@ -46,26 +47,27 @@ class FamilyRules:
     ) -> None:
         """Take the functions of the caller.
 
-        `ask` and `cache` are those of the forwarder. `reply(client, answer)` replies to a client. `source(client)`
-        returns the address of a client, or None for questions of pydns itself.
+        `ask` and `cache` belong to the forwarder. `reply(client, answer)` sends an answer to a client. `source(client)`
+        returns the address of a client, or None for a question of pydns itself.
         """
         self._forward, self._reply, self.source, self._clock = ask, reply, source, clock
         self._cache = cache
         self._except = frozenset(config.families.except_)
-        self._wanted = b""  # type and class of questions for the family that clients use
+        self._wanted = b""  # the type and the class in questions for the family that clients use
         self._hint = 0
         self._dns64: Dns64 | None = None
         self._clients = Networks(())
-        # Type and class of a question -> the function that answers the question. It returns False if no rule applies.
+        # Type and class of a question -> the function that answers the question, or returns False if no rule applies.
         self._rules: dict[bytes, Callable[[bytes, bytes, int, Any, float], bool]] = {}
-        # Types for which an upstream's answer must not be sent before the rules are applied.
+        # The types to which a rule may apply. An upstream's answer for such a type must not be sent before the rules
+        # are applied.
         self.derived_types: frozenset[int] = frozenset()
         self._sends_reasons = config.edns.ede
         self._take_families(config)
         self._take_dns64(config)
 
     def __bool__(self) -> bool:
-        """Return whether there are rules."""
+        """Return whether the configuration has rules."""
         return bool(self._rules)
 
     def _take_families(self, config: Config) -> None:
@@ -85,7 +87,7 @@ class FamilyRules:
             self.derived_types |= {AAAA}
 
     def ask(self, question: bytes, query_id: bytes, flags: int, client: Any, now: float) -> None:
-        """Answer a question at once or later, like `Forwarder.ask`."""
+        """Answer a question at once or later, as `Forwarder.ask` does."""
         rule = None if flags & _VALIDATES else self._rules.get(question[-4:])
         if rule is None or not rule(question, query_id, flags, client, now):
             self._forward(question, query_id, flags, client, now)
@@ -102,7 +104,7 @@ class FamilyRules:
             self._reply(client, derived)
 
         self._forward(question[:-4] + self._wanted, query_id, flags, _Derived(self, client, answered), now)
-        if derived is not None:  # the answer was in the cache
+        if derived is not None:  # `answered` was called at once, because the answer was in the cache
             qname = question[:-4].lower()
             self._cache.make_derived_ready(
                 qname + question[-4:], qname + self._wanted, derived, now, shows_error=self._sends_reasons
@@ -162,7 +164,7 @@ class FamilyRules:
 
 
 class _Derived:
-    """Takes the place of a client when the forwarder is asked.
+    """What the forwarder gets instead of the client.
 
     `answered` derives the client's answer from the forwarder's answer.
     """
@@ -178,6 +180,6 @@ class _Derived:
     def source(self) -> bytes | None:
         """The address of the client.
 
-        The forwarder counts the client's places under this address.
+        The forwarder counts the client's places under this address, as for the client itself.
         """
         return self._rules.source(self._client)

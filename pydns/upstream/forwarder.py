@@ -1,4 +1,4 @@
-"""Send questions to upstreams, and return their answers to clients. This includes retries and hedging.
+"""Sends questions to upstreams, and their answers to clients. Retries and hedges are part of this.
 
 This module has no sockets, no clock and no event loop. A worker calls four functions:
 - `ask` for each query that an upstream must answer,
@@ -6,36 +6,38 @@ This module has no sockets, no clock and no event loop. A worker calls four func
 - `unreachable` when a socket reports an error,
 - `tick` about every 10 ms while the forwarder is `busy`.
 
-The forwarder sends and replies through callables that it gets at the start. A call takes 0.02 µs. It would take 0.35 µs
-to return a list with one action instead.
+To send packets and replies, the forwarder calls functions that it gets at the start. Such a call takes 0.02 µs.
+Returning a list with one action to the worker instead would take 0.35 µs.
 
 Rules
 1. A reply is valid if it comes on the same socket as the query and has the same id. The reply must also contain the
-   question byte for byte, in the same random case (0x20). The forwarder counts all other replies, but doesn't use them.
-2. If several clients ask the same question, the forwarder asks it only once at a time. Each client gets the answer.
+   question byte for byte, in the same random case (0x20). All other replies are counted, but not used.
+2. If a client asks a question that is open already, the forwarder doesn't ask it again. All clients that wait get the
+   answer.
 3. After an error or a failed send, the forwarder asks the next upstream at once. If no reply comes, it asks the next
-   upstream after a timeout. For a share of the questions, it asks a second upstream earlier (a hedge). It does so when
+   upstream after a timeout. For a share of the questions, it asks a second upstream before the timeout (a hedge): when
    the first upstream takes longer than the 95th percentile of its reply times.
 4. Every client gets an answer within `deadline_s` after the first client asked the question. The answer comes from an
-   upstream if possible. Otherwise, clients get the last known answer (RFC 8767). If there is none, they get SERVFAIL
-   with a reason (RFC 8914).
+   upstream if possible. Otherwise, clients get the last known answer (RFC 8767). Without a last known answer, they get
+   SERVFAIL with a reason (RFC 8914).
 5. Packets of the same millisecond use the same random socket, so their replies arrive together. An attacker doesn't see
-   which socket that is. Guessing the socket is as hard as if each packet had its own.
+   which socket this is. Guessing it is as hard as if each packet had a socket of its own.
 6. A late reply answers its question if the question is still open. Otherwise, it only updates the state of the server.
-7. A waiting query takes a place, and there are `max_in_flight` places. The queries of one client take at most a quarter
-   of the places. The questions of a slow zone take at most a quarter of the places, too.
-8. If a reply to a client fails, the forwarder counts the failure. Other clients still get their answers.
-9. An attacker can cause missing replies, errors, or a query that looks like a query of pydns. If the forwarder sees one
-   of these, it only sends a probe to the upstream. The probe asks about the root, so the owner of a domain can't affect
+7. A client that waits for an answer takes a place, and there are `max_in_flight` places. The queries of one client take
+   at most a quarter of the places. The questions of a slow zone take at most a quarter of the places, too.
+8. If a reply can't be sent to a client, this is counted, and all other clients still get their answers.
+9. An attacker can cause missing replies, errors, and queries that look like queries of pydns. After such an event, the
+   forwarder only sends a probe to the upstream. The probe asks about the root, so the owner of a domain can't affect
    the answer.
-10. A server may deny every name in mixed case. If all recent answers of a server were denials, the forwarder checks a
-    denial: it asks the same question in lower case. It stops using mixed case for a server that denies names of several
-    owners only in mixed case.
-11. After a reply that can't be used, the forwarder asks one other server. If the second reply can't be used either, the
-    client gets SERVFAIL. Such a reply shows nothing about the server, because the owner of a domain may cause it.
-12. After an outcome in `failover`, the forwarder asks the other servers of the route. If none of these servers has
-    records, it uses the last denial. After an outcome in `next`, it uses the route that would apply if this route
-    didn't exist.
+10. Some servers deny every name in mixed case. If all recent answers of a server were denials, the forwarder checks one
+    of them: it asks the same question in lower case. A server that denies names of several owners only in mixed case
+    gets no more names in mixed case.
+11. After a reply that can't be used, the forwarder asks one other server. If the second reply can't be used, either,
+    the client gets SERVFAIL. A reply that can't be used shows nothing about the server, because the owner of a domain
+    may cause it.
+12. After an outcome in `failover`, the forwarder asks the other servers of the route. If none of them has records, it
+    uses the last denial. After an outcome in `next`, the forwarder uses the next route: the one that would apply if
+    this route didn't exist.
 """
 
 from collections import Counter
@@ -67,34 +69,37 @@ from pydns.upstream.pool import LONGEST_PAUSE_S, LONGEST_TIMEOUT_S, QUICK_S, TCP
 from pydns.upstream.routes import Routes, RouteSpec
 
 MAX_ATTEMPTS: Final = 6  # maximum packets for one question to one route, including hedges and repetitions
-# A credit limits the number of hedges. Each question adds a share of a hedge to it, and each hedge takes one from it.
-# The credit is at most what this many questions add. It is full at the start.
+# A credit limits the number of hedges. Each question adds `hedge_share` to the credit, and each hedge takes 1 from it.
+# The credit is at most what HEDGE_WINDOW questions add, which is also its value at the start.
 HEDGE_WINDOW: Final = 100
-SOCKET_S: Final = 0.001  # how long we use one UDP socket. When each packet had its own, wake-ups added 1 µs to a miss
-SILENT_S: Final = 0.8  # deadline of a question while the breakers of all servers of its route are open
+# How long packets use the same UDP socket; with a socket for each packet, wake-ups added 1 µs to a miss.
+SOCKET_S: Final = 0.001
+# Seconds until the deadline of a question while the breakers of all servers of its route are open.
+SILENT_S: Final = 0.8
 SHARE: Final = 4  # one client or one slow zone takes at most 1/SHARE of the places
-# A zone is slow if this many of its open questions had a timeout. The forwarder limits the questions of a slow zone.
+# A zone becomes slow if this many open questions for its names have timed out. The places for questions of a slow zone
+# are limited.
 SLOW_QUESTIONS: Final = 16
 SLOW_ZONE_S: Final = 30.0  # how long a zone stays slow after its last timeout
-# How long we still accept a reply with the question, after an error that came without the question.
+# How long a reply with the question is still accepted after an error without the question, which may be forged.
 BARE_ERROR_S: Final = 0.1
-LOST_S: Final = 1.0  # if a question is still open this long after its deadline, there is a bug
-# Maximum tries to find an unused id for a packet on a socket. After that, the socket is treated as full. If half of its
-# ids are in use, all tries fail once in 4,000 million packets.
+LOST_S: Final = 1.0  # a question that is open this many seconds after its deadline shows a bug, and is ended
+# How often the forwarder tries to find an unused id for a packet on a socket. Then it treats the socket as full. If
+# half of the ids are in use, all tries fail for one of 4,000 million packets.
 _ID_TRIES: Final = 32
 
 
 class ForwarderLimits(NamedTuple):
-    """Limits for questions and packets in flight."""
+    """Limits for open questions and their packets."""
 
-    max_in_flight: int = Config().max_in_flight  # maximum clients that wait
-    sockets: int = 32  # UDP sockets for each upstream: a power of two, at most 128
+    max_in_flight: int = Config().max_in_flight  # how many clients may wait for an answer at the same time
+    sockets: int = 32  # how many UDP sockets each upstream has: a power of two, at most 128
     hedge_share: float = 0.1
     deadline_s: float = 4.0
 
 
 class Event(Enum):
-    """Changes of state for the log. An event is never about a single query."""
+    """Changes of the state of an upstream, for the log. An event is never about a single query."""
 
     OPENED = "upstream does not answer"
     CLOSED = "upstream answers again"
@@ -103,7 +108,8 @@ class Event(Enum):
     EDNS_LOST = "upstream does not speak EDNS"
     TCP_LOST = "upstream does not answer over TCP"
     LOOP = "upstream sends our queries back to us"
-    LOOP_SUSPECTED = "a query resembles a query of pydns"  # not logged, because an attacker may have sent the query
+    # This event isn't logged, because an attacker may have sent the query.
+    LOOP_SUSPECTED = "a query resembles a query of pydns"
 
 
 COUNTED: Final = (
@@ -126,7 +132,7 @@ COUNTED: Final = (
     "unexpected",
     "unfair",
     "wrong_question",
-)  # the attributes of `Counters`
+)  # the names of the attributes of `Counters`
 
 
 class Counters:
@@ -138,19 +144,20 @@ class Counters:
         for each in COUNTED:
             setattr(self, each, 0)
 
-    misses: int  # questions for which upstreams were asked
+    misses: int  # questions that weren't in the cache, so that upstreams were asked
     joined: int  # clients that waited for the answer to a question that was already open
-    overflows: int  # immediate SERVFAIL: too many clients wait, or no upstream has packets left in its budget
+    # Clients that got SERVFAIL at once, because too many clients wait or the budgets of all upstreams are used up.
+    overflows: int
     stale: int  # clients that got the last known answer
-    refreshes: int  # cached answers that we asked for again before they expired
-    all_open: int  # questions that we sent although every breaker was open
+    refreshes: int  # cached answers that were asked for again before they expired
+    all_open: int  # questions that were sent although the breakers of all upstreams of the route were open
     sent: int
     hedges: int
     gone: int  # clients to whom a reply couldn't be sent
-    unfair: int  # immediate SERVFAIL: the client or the zone already uses its share of the places
-    avoided: int  # questions to a second upstream because the first upstream was silent
+    unfair: int  # clients that got SERVFAIL at once, because the client or the slow zone uses its share of the places
+    avoided: int  # questions that a second upstream was asked because the first upstream was silent
     timeouts: int
-    errors: int  # SERVFAIL, REFUSED and other errors
+    errors: int  # replies with SERVFAIL, REFUSED or another error
     truncated: int
     unexpected: int  # replies whose id and socket belong to no open question
     wrong_question: int
@@ -160,7 +167,7 @@ class Counters:
 
 
 class Forwarder:
-    """The open questions, and the packets that the forwarder sent for them."""
+    """The open questions, and the packets that were sent for them."""
 
     def __init__(
         self,
@@ -178,14 +185,15 @@ class Forwarder:
         failed: Callable[[Exception], None] = lambda error: None,
         refused: Callable[[Upstream, Unusable, bytes], None] = lambda _upstream, _why, _qname: None,
     ) -> None:
-        """Store the routes, the pools, the cache and the callables.
+        """Store the routes, the pools, the cache and the functions that the forwarder calls.
 
-        `random_bits` returns a number of `RANDOM_OCTETS` octets. Nobody can predict the number from earlier ones.
+        `random_bits` returns a random number of `RANDOM_OCTETS` octets, which nobody can predict from earlier numbers.
         `send_udp(upstream index, socket index, packet)` and `send_tcp(upstream index, message)` return False if sending
         fails. The forwarder calls `reply(client, answer)` once for each `ask`, during the `ask` or later.
-        `notice(event, upstream)` writes to the log. `refused(upstream, why, qname)` logs a reply that can't be used.
-        `source(client)` returns the key under which the client's places are counted. If it returns None, the client's
-        places have no limit. `failed(error)` gets an error that `reply` raised: the client has gone, or there is a bug.
+        `notice(event, upstream)` logs an event. `refused(upstream, why, qname)` logs a reply that can't be used.
+        `source(client)` returns the key under which the client's places are counted. If it returns None, the number of
+        the client's places isn't limited. `failed(error)` gets an error that `reply` raised: the client has gone, or
+        there is a bug.
         """
         self.counters = Counters()
         self._routes = routes
@@ -199,23 +207,24 @@ class Forwarder:
         self._notice = notice
         self._source = source
         self._reply_failed = failed
-        # source -> number of its waiting clients; None while few clients wait
+        # source -> how many of its clients wait; None while few clients wait
         self._held: dict[object, int] | None = None
         self._slow_zones: dict[bytes, _SlowZone] = {}
         self._refused = refused
-        self._open: dict[bytes, _Query] = {}  # key -> open question
-        self._sent: dict[int, _Sent] = {}  # place -> packet
+        self._open: dict[bytes, _Query] = {}  # key of an open question -> the open question
+        self._sent: dict[int, _Sent] = {}  # place of a packet -> the packet
         self._waiting = 0
         self._hedge_credit = self._most_hedge_credit
         self._socket_index = 0
         self._socket_until = 0.0
-        self.answering = ""  # during a call of `reply`, the name of the upstream that answered; empty if none did
+        # During a call of `reply`, the name of the upstream that answered; empty if no upstream did.
+        self.answering = ""
 
     def ask(self, question: bytes, query_id: bytes, flags: int, client: object, now: float) -> None:
-        """Answer a client's question from the cache at once, or later.
+        """Answer a client's question: at once if the cache has an answer, otherwise later.
 
-        `question` has the name, type and class as the client sent them. It must be valid. The forwarder uses
-        `query_id`, the id of the query, to detect loops.
+        `question` contains the name, type and class as the client sent them, and must be valid. `query_id` is the id of
+        the client's query, with which the forwarder detects loops.
         """
         key = question[:-4].lower() + question[-4:] + FLAG_OCTETS[flags]
         entry = self._cache.fresh(key, now)
@@ -265,12 +274,13 @@ class Forwarder:
         if upstream is None or not self._try(query, upstream, now, bits):
             self._continue(query, now)
         if upstream is None and not query.done and query.pool.open_count() == len(query.pool.upstreams):
-            # All breakers are open, and there is no time to ask the upstreams one after another.
+            # All breakers are open. Up to two more upstreams are asked now, because the deadline leaves no time to ask
+            # one after another.
             for _ in query.pool.upstreams[1:3]:
                 self._attempt(query, now)
 
     def received(self, upstream_index: int, socket_index: int, packet: bytes, now: float) -> None:
-        """Process a datagram. If `socket_index` is STREAM, process a message from the upstream's connection."""
+        """Process a datagram from an upstream, or a message from its connection if `socket_index` is STREAM."""
         if len(packet) < HEADER:
             self.counters.malformed += 1
             return
@@ -281,8 +291,7 @@ class Forwarder:
             return
         response = parse_response(packet, sent.question)
         if response is Unusable.CASE_CHANGED and not sent.cased:
-            # The question wasn't sent in random case, so the server may have changed the case in its copy of the
-            # question.
+            # The question wasn't sent in random case, so a reply with the question in another case is valid, too.
             response = parse_response(packet, packet[HEADER : HEADER + len(sent.question)])
         if isinstance(response, Unusable):
             self._received_unusable(sent, response, packet, now)
@@ -341,7 +350,7 @@ class Forwarder:
                 self._failed(query, upstream, now)
 
     def unreachable(self, upstream_index: int, socket_index: int, now: float) -> None:
-        """Give up the open packets of a socket, because the server doesn't listen, or closed the connection."""
+        """Give up the packets of a socket, because the server doesn't listen, or has closed the connection."""
         places = places_of(upstream_index, socket_index)
         gone = [sent for place, sent in self._sent.items() if place in places]
         for sent in gone:
@@ -359,10 +368,10 @@ class Forwarder:
                 self._failed(query, sent.upstream, now)
 
     def tick(self, now: float) -> None:
-        """Process the open packets that are due. For each, send a hedge, ask the next upstream, or give up."""
-        # The loop checks all open packets, at 0.03 µs for each. A timer for each packet would add 0.9 µs to a miss.
+        """Process the open packets that are due: for each packet, send a hedge, ask the next upstream, or give up."""
+        # The loop looks at every open packet, which takes 0.03 µs. A timer for each packet would add 0.9 µs to a miss.
         for sent in [each for each in self._sent.values() if each.due_at <= now]:
-            if self._sent.get(sent.place) is not sent:  # the failure of another packet has removed this packet
+            if self._sent.get(sent.place) is not sent:  # this packet was removed when another one failed
                 continue
             query = sent.query
             if sent.timed_out:
@@ -381,7 +390,7 @@ class Forwarder:
 
     @property
     def busy(self) -> bool:
-        """Return whether the worker must call `tick`."""
+        """Return whether packets are open, so that the worker must call `tick` about every 10 ms."""
         return bool(self._sent)
 
     @property
@@ -390,22 +399,22 @@ class Forwarder:
         return self._waiting
 
     def probe(self, upstream: Upstream, question: bytes, client: object, now: float) -> None:
-        """Ask one upstream. Routes, the cache and the breaker aren't used. `question` must be in lower case."""
+        """Ask one upstream, without routes, cache and breaker. `question` must be in lower case."""
         pool = Pool([upstream])
         query = _Query(question + FLAG_OCTETS[0], RouteSpec(name.ROOT, 0), pool, now + self._deadline_s)
         if query.key in self._open:
             return
         self._open[query.key] = query
         self._wait(query, client)
-        query.checks_case = upstream  # any denial of the name is right, because the name doesn't exist
+        query.checks_case = upstream  # so a denial isn't checked: it is right, because the name doesn't exist
         query.tried = query.failed = 1 << upstream.index
         if not self._send(query, upstream, now, self._random_bits()):
             self._finish(query, _BUSY)
 
     def looped(self, upstream: Upstream, now: float) -> None:
-        """Note that an upstream sends our queries back to us.
+        """Note that an upstream sends queries of pydns back to pydns.
 
-        The forwarder doesn't ask it again until `cleared` is called.
+        The forwarder doesn't ask this upstream again until `cleared` is called.
         """
         self.counters.loops += 1
         upstream.loops = True
@@ -413,17 +422,17 @@ class Forwarder:
         self._notice(Event.LOOP, upstream)
 
     def cleared(self, upstream: Upstream) -> None:
-        """Note that an upstream no longer sends our queries back to us."""
+        """Note that an upstream no longer sends queries of pydns back to pydns."""
         upstream.loops = upstream.is_open = False
         self._notice(Event.CLOSED, upstream)
 
     def configure(
         self, routes: Routes, pools: Sequence[Pool], limits: ForwarderLimits, cache_limits: CacheOptions, now: float
     ) -> None:
-        """Apply routes and limits. Keep a cached answer if its name still goes to the same servers.
+        """Apply routes and limits. A cached answer is kept if its name still goes to the same servers.
 
-        Questions in flight continue with the old routes. The index of an `Upstream` always means the same server. If a
-        server was in the old pools, the new pools must use the same `Upstream`. A new server must have a new index.
+        Open questions continue with the old routes. If a server was in the old pools, the new pools must contain the
+        same `Upstream`. A new server must have an index that no other server ever had.
         """
         for key in self._cache.questions():
             before, after = self._routes.find(key[:NAME_END]), routes.find(key[:NAME_END])
@@ -436,20 +445,21 @@ class Forwarder:
 
     def _limit(self, limits: ForwarderLimits) -> None:
         self._limits = limits
-        # The forwarder copies these values, because each look-up in a NamedTuple adds 0.03 µs to a miss.
+        # These values are copied to the forwarder, because each look-up in a NamedTuple adds 0.03 µs to a miss.
         self._deadline_s, self._socket_mask = limits.deadline_s, limits.sockets - 1
         self._most_hedge_credit = HEDGE_WINDOW * limits.hedge_share
-        self._share = max(limits.max_in_flight // SHARE, 1)  # most places for one client or one slow zone
+        # The maximum number of places for one client or one slow zone.
+        self._share = max(limits.max_in_flight // SHARE, 1)
 
     def _join(self, query: "_Query", question: bytes, query_id: bytes, client: object, now: float) -> None:
         """Let a client wait for the answer to an open question.
 
-        If the query looks like a query of ours, report a possible loop.
+        If the client's query looks like a query of pydns, report a possible loop.
         """
         for sent in query.sents:
             if sent.cased and sent.question == question and id_of(sent.place) == int.from_bytes(query_id):
-                # Any client could send this query: a name may have no letters, and a client can try many ids. So a
-                # probe, which nobody can forge, must confirm the loop.
+                # Any client can send a query that looks like one of pydns: its name may have no letters, and a client
+                # can try many ids. So a probe, which nobody can forge, must confirm the loop.
                 self._notice(Event.LOOP_SUSPECTED, sent.upstream)
         if query.stale is not None:
             self.counters.stale += 1
@@ -463,14 +473,15 @@ class Forwarder:
     # Places and clients
 
     def _has_room(self, client: object) -> bool:
-        """Return whether one more client may wait, and count a rejected client.
+        """Return whether one more client may wait. A client that may not wait is counted.
 
-        The caller must check first that at least one share of the places is in use.
+        The caller must first check that at least one share of the places is in use.
         """
         if self._waiting >= self._limits.max_in_flight:
             self.counters.overflows += 1
             return False
-        # While fewer clients wait than one share, no source can exceed its share. So counting begins only here.
+        # As long as the waiting clients don't fill one share, no source can exceed its share. So counting by source
+        # begins only here.
         if self._held is None:
             self._held = Counter([self._source(each) for query in self._open.values() for each in query.clients])
         source = self._source(client)
@@ -487,22 +498,22 @@ class Forwarder:
             self._held[source] = self._held.get(source, 0) + 1
 
     def _answer_all(self, query: "_Query", answer: UpstreamAnswer) -> None:
-        """Answer all clients that wait for a question. Free their places before the first reply."""
+        """Answer all clients that wait for a question. Their places are free before the first reply is sent."""
         clients, query.clients = query.clients, []
         self._waiting -= len(clients)
         if self._held is not None:
             self._count_gone(self._held, clients)
         for client in clients:
-            try:  # a call of `_answer` for each client would add 0.1 µs
+            try:  # calling `_answer` for each client would take 0.1 µs more
                 self._reply(client, answer)
             except Exception as error:
                 self.counters.gone += 1
                 self._reply_failed(error)
 
     def _count_gone(self, held: dict[object, int], clients: Iterable[object]) -> None:
-        """Subtract clients from the counts of their sources.
+        """Subtract clients that no longer wait from the counts of their sources.
 
-        Stop counting if fewer clients wait than half a share.
+        Counting by source ends if fewer clients wait than half a share.
         """
         if self._waiting < self._share // 2:
             self._held = None
@@ -515,7 +526,7 @@ class Forwarder:
                 held.pop(source, None)
 
     def _answer(self, client: object, answer: UpstreamAnswer) -> None:
-        """Answer a client. If the reply fails, other clients aren't affected."""
+        """Answer a client. If the reply can't be sent, this only counts as gone."""
         try:
             self._reply(client, answer)
         except Exception as error:
@@ -523,7 +534,7 @@ class Forwarder:
             self._reply_failed(error)
 
     def _slow_zone(self, qname: bytes, now: float) -> "_SlowZone | None":
-        """Return the zone of a name if upstreams are slow to answer for the zone."""
+        """Return the slow zone to which a name belongs, or None if its zone isn't slow."""
         zone = zone_of(qname)
         known = self._slow_zones.get(zone)
         if known is not None and now >= known.until and not known.held:
@@ -551,7 +562,7 @@ class Forwarder:
         known.questions += 1
 
     def _refresh(self, key: bytes, now: float) -> None:
-        """Ask upstreams for a cached answer again. No client waits for the new answer."""
+        """Ask upstreams a question again whose answer is in the cache. No client waits for the new answer."""
         route = self._routes.find(key[:NAME_END])
         if route is None or key in self._open or len(self._open) >= self._limits.max_in_flight:
             return
@@ -561,7 +572,7 @@ class Forwarder:
         self._continue(query, now)
 
     def _probe_open_breakers(self, query: "_Query", now: float) -> None:
-        """Send a probe to an upstream of the question's pool if its breaker is open and a probe is due.
+        """Send a probe to one upstream of the question's pool whose breaker is open and whose probe is due.
 
         If the breakers of all upstreams are open, shorten the deadline of the question.
         """
@@ -572,10 +583,10 @@ class Forwarder:
         if probed is not None:
             self._probe(probed, now)
 
-    # Our own probes
+    # Probes
 
     def _suspect(self, upstream: Upstream, now: float, *, of_errors: bool = False) -> None:
-        """Probe a server that gave no reply or an error to a client's question. Do nothing if no probe is due."""
+        """Probe a server that gave no reply or an error to a client's question, unless it was just probed."""
         if upstream.suspect(now):
             self._probe(upstream, now, of_errors=of_errors)
 
@@ -593,9 +604,9 @@ class Forwarder:
         self._suspect(upstream, now, of_errors=query.of_errors)
 
     def _is_measurement(self, sent: "_Sent", now: float) -> bool:
-        """Return whether a slow reply shows that the server is slow.
+        """Return whether the time of a slow reply counts for the server's reply times.
 
-        If the cause may be the domain alone, probe the server.
+        If the reply may be slow only because of the domain, its time doesn't count, and the server is probed.
         """
         query, upstream = sent.query, sent.upstream
         if query.is_probe or (not sent.timed_out and upstream.is_news(zone_of(query.qname))):
@@ -604,20 +615,20 @@ class Forwarder:
         return False
 
     def _continue(self, query: "_Query", now: float) -> None:
-        """Ask the next upstream. Give up if no upstream is left and no reply can come."""
+        """Ask the next upstream. Give up if no upstream is left, and no packet is open to which a reply may come."""
         if not self._attempt(query, now) and query.outstanding == 0:
             self._give_up(query, now)
 
     def _attempt(self, query: "_Query", now: float) -> bool:
-        """Ask the next upstream. Return False if no upstream is left, or after `MAX_ATTEMPTS` packets."""
+        """Ask the next upstream. Return False if no upstream is left, or if `MAX_ATTEMPTS` packets were sent."""
         while query.attempts < MAX_ATTEMPTS:
             bits = self._random_bits()
             upstream = query.pool.choose(query.tried, now, bits)
             if upstream is None:
                 if query.tried == query.failed:
                     return False
-                # All upstreams were asked. We ask upstreams without a reply again, because a packet may be lost. If an
-                # upstream gave an error, we don't ask it again, because it would give the same error.
+                # All upstreams were asked. Those that sent no reply are asked again, because a packet may be lost.
+                # Those that sent an error aren't, because they would send the same error again.
                 query.tried = query.failed
                 self._answer_stale(query, now)
                 continue
@@ -628,7 +639,7 @@ class Forwarder:
         return False
 
     def _try(self, query: "_Query", upstream: Upstream, now: float, bits: int) -> bool:
-        """Ask an upstream. Return False if sending fails."""
+        """Ask an upstream. Return False if the packet can't be sent."""
         query.attempts += 1
         query.tried |= 1 << upstream.index
         if self._send(query, upstream, now, bits):
@@ -639,7 +650,7 @@ class Forwarder:
         return False
 
     def _send(self, query: "_Query", upstream: Upstream, now: float, bits: int, over_stream: bool = False) -> bool:
-        """Send a question to an upstream. Use a random socket, a random id and random case."""
+        """Send a question to an upstream, from a random socket, with a random id and in random case."""
         key = query.key
         question = key[:FLAGS]
         cased = False
@@ -687,7 +698,7 @@ class Forwarder:
     def _hedge(self, sent: "_Sent", now: float) -> None:
         """Ask a second upstream before the timeout of the first upstream.
 
-        This is done for a share of the questions. If the first upstream is silent, it is done for all questions.
+        Only a share of the questions is hedged. But if the first upstream is silent, all questions are.
         """
         query = sent.query
         if not sent.attempt == query.attempts == 1 or not query.pool.has_another(query.tried):
@@ -729,9 +740,9 @@ class Forwarder:
                 self._answer_stale(query, now)
 
     def _ask_again(self, query: "_Query", upstream: Upstream, now: float, *, plainly: bool = False) -> None:
-        """Ask the same upstream again: without OPT if `plainly`, otherwise in lower case.
+        """Ask the same upstream again, because it may not support OPT or random case.
 
-        The upstream may not support OPT or random case.
+        With `plainly`, the question is sent without OPT. The caller decides whether it is in lower case.
         """
         if query.done:
             return
@@ -741,13 +752,13 @@ class Forwarder:
             self._failed(query, upstream, now)
 
     def _shows_no_edns(self, query: "_Query", upstream: Upstream, now: float) -> bool:
-        # If the question was also asked in lower case, the mixed case may have been the problem.
+        # If the question was also asked in lower case, the mixed case may have been the problem, and not OPT.
         return query.checks_case is None and upstream.answered_plainly(query.is_probe, now)
 
     def _checks_case(self, sent: "_Sent", response: Response | None, now: float) -> bool:
-        """Find out whether a server knows names in mixed case. `response` is None for an error.
+        """Find out whether a server denies names in mixed case. `response` is None if the reply was an error.
 
-        Return True if the forwarder asks the question again in lower case.
+        Return True if the question is asked again in lower case, so the caller must not use this reply.
         """
         query, upstream = sent.query, sent.upstream
         has_records = response is not None and response.answer.counts[:2] != b"\0\0"
@@ -771,7 +782,7 @@ class Forwarder:
         return True
 
     def _ask_over_stream(self, query: "_Query", upstream: Upstream, now: float) -> None:
-        """Ask the same upstream over TCP. If its TCP failed recently, ask the next upstream."""
+        """Ask the same upstream over TCP, or the next upstream if TCP to this one failed a short time ago."""
         if now >= upstream.tcp_lost_until:
             if self._send(query, upstream, now, self._random_bits(), over_stream=True):
                 return
@@ -791,8 +802,8 @@ class Forwarder:
             return
         over_stream = socket_of(sent.place) == STREAM
         if why is Unusable.CASE_CHANGED and not over_stream and upstream.spec.case is not Case.RANDOM:
-            # Don't use the reply, but ask the question again in lower case. So an attacker who guesses only the id can
-            # cause no other harm.
+            # The reply isn't used, but the question is asked again in lower case. So an attacker who guesses only the
+            # id can cause no other harm.
             self.counters.case_lost += 1
             if now >= upstream.case_lost_until and upstream.changed_case(socket_of(sent.place), now):
                 self._notice(Event.CASE_LOST, upstream)
@@ -801,8 +812,8 @@ class Forwarder:
             self._ask_again(query, upstream, now)
             return
         if packet[2] & 0x80 and packet[4:6] == b"\0\0" and packet[3] & 15:
-            # This is an error without the question. An attacker who guessed only the id may have sent it. So for
-            # `BARE_ERROR_S`, a reply with the question still counts.
+            # The reply is an error without the question. It may come from an attacker who guessed only the id. So the
+            # forwarder waits for `BARE_ERROR_S`, and a reply with the question still counts.
             if sent.has_opt and packet[3] & 15 in _NO_EDNS:
                 self._drop(sent)
                 self._ask_again(query, upstream, now, plainly=True)
@@ -814,8 +825,8 @@ class Forwarder:
                     self._attempt(query, now)
             return
         if why in _CUT and len(packet) > EDNS_SIZE and not over_stream:
-            # The reply is longer than the size that we sent in OPT, and has no TC bit. Our buffer cut it off. We ask
-            # over TCP, but still accept a usable reply.
+            # The reply has no TC bit, but is longer than the size that the query had in OPT, so the buffer has cut it
+            # off. The forwarder asks over TCP, but still accepts a usable reply.
             if not sent.is_cut and not query.done:
                 self.counters.truncated += 1
                 sent.is_cut = True
@@ -832,13 +843,16 @@ class Forwarder:
         else:
             self.counters.wrong_question += 1
         if over_stream:
-            # Nobody can forge a message on the connection, so no other reply will come.
+            # Nobody can forge a message on a connection, so this is the server's reply, and no other one will come.
             self._drop(sent)
             if not query.done:
                 self._failed(query, upstream, now)
 
     def _answered_unusably(self, query: "_Query", upstream: Upstream, rcode: int, rtt_s: float, now: float) -> None:
-        """Ask another server once. The first server is treated as healthy, but its reply time isn't used."""
+        """Ask one other server after a reply that can't be used.
+
+        The first server counts as healthy, but the time of its reply doesn't count.
+        """
         upstream.heard(rcode, rtt_s, now)
         self._learn(upstream, upstream.lives())
         if query.done:
@@ -859,7 +873,7 @@ class Forwarder:
             sent.query.outstanding -= 1
 
     def _failed(self, query: "_Query", upstream: Upstream, now: float) -> None:
-        """Ask the next upstream. Don't ask `upstream` this question again."""
+        """Ask the next upstream, and don't ask `upstream` this question again."""
         query.failed |= 1 << upstream.index
         query.tried |= 1 << upstream.index
         self._continue(query, now)
@@ -879,19 +893,19 @@ class Forwarder:
         self.answering = ""
 
     def _settle(self, query: "_Query", response: Response, now: float) -> None:
-        """Answer a question with the reply from its route.
+        """Answer a question with the final reply from the servers of its route.
 
-        If the outcome leads to the next route, ask that route instead.
+        If the outcome of the reply leads to the next route, the servers of this route are asked instead.
         """
         if query.route.next and self._goes_on(query, _outcome(response.answer), now):
             return
         for upstream in query.gave_errors:
-            # The upstream gave an error, but another upstream answered the same question.
+            # This upstream gave an error, but another upstream answered the same question.
             self._suspect(upstream, now, of_errors=True)
         self._finish(query, self._cache.store(query.key, response, now))
 
     def _goes_on(self, query: "_Query", outcome: Outcome | None, now: float) -> bool:
-        """Ask the servers of the next route if there is one for this outcome. Return False if there is none."""
+        """Ask the servers of the next route. Return False if this outcome leads to no other route."""
         following = self._routes.find(query.qname, query.route) if outcome in query.route.next else None
         if following is None:
             return False
@@ -900,9 +914,9 @@ class Forwarder:
         return True
 
     def _give_up(self, query: "_Query", now: float) -> None:
-        """Answer a question when no upstream gives a usable answer."""
+        """Answer a question for which no upstream has given a usable answer."""
         denial = query.denial or query.last_denial
-        if denial is not None:  # neither the question in lower case nor another server brought an answer
+        if denial is not None:  # a server has denied the name, and no other question or server has led to an answer
             query.denial = query.last_denial = None
             self._settle(query, denial, now)
             return
@@ -911,10 +925,10 @@ class Forwarder:
             if self._goes_on(query, outcome, now):
                 return
         if query.attempts == 0 and not query.failed:
-            # The forwarder asked no upstream, so it knows nothing about the question.
+            # No upstream was asked, so the failure isn't stored: it says nothing about the question.
             if all(upstream.loops for upstream in query.pool.upstreams):
                 failure = _LOOPING if query.pool.upstreams else _UNREACHABLE
-            else:  # all servers have used their packet budgets
+            else:  # the budgets of all servers are used up
                 self.counters.overflows += query.clients != []
                 failure = _BUSY
         else:
@@ -927,7 +941,7 @@ class Forwarder:
                 failure = UpstreamAnswer(Rcode.SERVFAIL, _NO_RECORDS, b"", reason)
             self._cache.store_failure(query.key, failure, now)
         for upstream in query.gave_errors:
-            if not upstream.edns_answered:  # OPT may have caused the error
+            if not upstream.edns_answered:  # OPT may be the reason for the error
                 self._suspect(upstream, now)
         if query.partial is None:
             self._answer_stale(query, now)
@@ -937,16 +951,17 @@ class Forwarder:
 
     def _finish(self, query: "_Query", answer: UpstreamAnswer) -> None:
         query.done = True
-        query.sents = ()  # remove the reference cycle between the query and its packets, for the garbage collector
+        # The query and its packets refer to each other; without this, only the garbage collector would free them.
+        query.sents = ()
         del self._open[query.key]
         if query.slow_zone is not None:
             query.slow_zone.held -= 1
         self._answer_all(query, answer)
 
     def _answer_stale(self, query: "_Query", now: float) -> None:
-        """Send the last known answer to the waiting clients, if there is one.
+        """Send the last known answer to the waiting clients, if the cache has one.
 
-        The question stays open, so the cache can store a new answer.
+        The question stays open, so that a later reply still gets into the cache.
         """
         if query.stale is None:
             query.stale = self._cache.stale(query.key, now)
@@ -955,7 +970,7 @@ class Forwarder:
             self._answer_all(query, query.stale)
 
     def _serve_stale_at_once(self, key: bytes, client: object, now: float) -> bool:
-        """Send the last known answer, and ask upstreams for a new one. Return False if the cache returns no answer."""
+        """Send the last known answer, and ask upstreams for a new one. Return False if the cache has no such answer."""
         stale = self._cache.stale_at_once(key, now)
         if stale is None:
             return False
@@ -977,7 +992,7 @@ class Forwarder:
 
 
 class _Query:
-    """An open question."""
+    """An open question, and what has happened to it so far."""
 
     __slots__ = (
         "attempts",
@@ -1018,37 +1033,38 @@ class _Query:
         self.clients: list[object] = []
         self.deadline = deadline
         self.sents: tuple[_Sent, ...] = ()
-        self.outstanding = 0  # number of packets without a reply that haven't timed out
+        self.outstanding = 0  # how many packets have neither got a reply nor timed out
         self.attempts = 0
-        self.tried = 0  # a set of bits: bit i is set if upstream i was asked in this round
-        self.failed = 0  # a set of bits: bit i is set if upstream i must not be asked again
+        self.tried = 0  # bit i is 1 if the upstream with index i was asked in this round
+        self.failed = 0  # bit i is 1 if the upstream with index i must not be asked again
         self.gave_errors: Sequence[Upstream] = ()
-        self.rcode = 0  # rcode of the last error
-        self.extended_error: Reason | int | None = None  # extended error in the last reply with an error
-        self.is_unusable = False  # True after a reply that can't be used
-        self.partial: UpstreamAnswer | None = None  # a truncated answer, which we use if TCP fails
+        self.rcode = 0  # the rcode of the last error
+        self.extended_error: Reason | int | None = None  # the extended error of the last error
+        self.is_unusable = False  # True after a first reply that can't be used
+        self.partial: UpstreamAnswer | None = None  # a truncated answer, which is used if TCP fails
         self.network_error = False
         self.stale: UpstreamAnswer | None = None  # the stale answer that waiting clients have already got
-        self.is_plain = False  # True: ask without OPT, because a server didn't understand OPT
-        self.is_lower = False  # True: ask in lower case, because of an earlier reply to the name in mixed case
-        # The upstream that we ask in lower case, to check whether it denies mixed case.
+        self.is_plain = False  # True: the question is sent without OPT, because a server didn't understand OPT
+        # True: the question is sent in lower case, because of an earlier reply to the name in mixed case.
+        self.is_lower = False
+        # The upstream that is asked in lower case, to find out whether it denies names in mixed case.
         self.checks_case: Upstream | None = None
-        self.denial: Response | None = None  # the denial of the name in mixed case, from `checks_case`
-        # The last denial that made the forwarder ask another server of the route.
+        self.denial: Response | None = None  # the denial that `checks_case` sent for the name in mixed case
+        # The last denial after which another server of the route was asked (`failover`).
         self.last_denial: Response | None = None
-        self.is_slow = False  # True after a packet for the question timed out
-        self.slow_zone: _SlowZone | None = None  # the slow zone that counts this question
+        self.is_slow = False  # True after a packet for the question has timed out
+        self.slow_zone: _SlowZone | None = None  # the slow zone in whose `held` this question counts
         self.is_probe = False
-        self.of_errors = False  # True if an error was the reason for the probe
+        self.of_errors = False  # True for a probe whose reason was an error
         self.done = False
 
     @property
     def can_end_with_denial(self) -> bool:
-        """Return whether a server has denied the name, and no other server is left to ask."""
+        """Return whether a server has denied the name, and there is no other server to ask."""
         return self.denial is not None or (self.last_denial is not None and not self.pool.has_another(self.tried))
 
     def go_on(self, route: RouteSpec, pool: Pool) -> None:
-        """Start again with the servers of another route. The deadline stays the same."""
+        """Start again with the servers of another route. The deadline doesn't change."""
         self.route = route
         self.pool = pool
         self.attempts = self.tried = self.failed = self.rcode = 0
@@ -1059,13 +1075,13 @@ class _Query:
 
 
 class _SlowZone:
-    """A zone for whose names upstreams don't answer in time."""
+    """A zone for whose names packets have timed out. It is slow until the time `until`."""
 
     __slots__ = ("held", "questions", "until")
 
     def __init__(self) -> None:
-        self.held = 0  # number of open questions that came after the zone became slow
-        self.questions = 0  # number of questions that recently timed out
+        self.held = 0  # how many open questions came after the zone became slow
+        self.questions = 0  # how many questions have timed out a short time ago
         self.until = 0.0
 
 
@@ -1102,21 +1118,21 @@ class _Sent:
     ) -> None:
         self.place = place
         self.query = query
-        self.attempt = attempt  # number of the attempt; 0 for a probe
+        self.attempt = attempt  # the number of the attempt; 0 for a probe
         self.upstream = upstream
         self.question = question
         self.cased = cased
         self.has_opt = has_opt
         self.sent_at = sent_at
-        self.due_at = due_at  # time to hedge, to ask another server, or to forget the packet
-        self.is_cut = False  # True after a reply that was longer than the size in our OPT
-        self.is_bare_error = False  # True after an error without the question
+        self.due_at = due_at  # when the forwarder must hedge, ask another server, or forget the packet
+        self.is_cut = False  # True after a reply that was longer than the size in the query's OPT
+        self.is_bare_error = False  # True after an error that came without the question
         self.overdue = False
         self.timed_out = False
 
 
 def _partial(packet: bytes, question: bytes) -> UpstreamAnswer | None:
-    """Return the answer in a truncated reply.
+    """Return the answer that a truncated reply contains.
 
     Return None if the reply has no answer records, or if a record is incomplete.
     """
@@ -1127,29 +1143,29 @@ def _partial(packet: bytes, question: bytes) -> UpstreamAnswer | None:
 
 
 def _outcome(answer: UpstreamAnswer) -> Outcome | None:
-    """Return the outcome of an answer: NXDOMAIN or NODATA, or None if the answer is no denial."""
+    """Return the outcome of an answer: NXDOMAIN or NODATA. Return None if the answer isn't a denial."""
     if answer.rcode == Rcode.NXDOMAIN:
         return Outcome.NXDOMAIN
     return Outcome.NODATA if answer.rcode == Rcode.NOERROR and answer.counts[:2] == b"\0\0" else None
 
 
 def _owner(query: _Query) -> bytes:
-    """Return a key for the owner of the name's domain. `Upstream.denied_case` counts different owners.
+    """Return a text that stands for the owner of the name's domain. `Upstream.denied_case` counts different owners.
 
-    For the default route, the key is the domain of the name. For any other route, each name counts as a different
-    owner.
+    On the default route, the text is the domain of the name. On any other route, it is the whole name, as if each name
+    had another owner.
     """
     return zone_of(query.qname) if query.route.domain == name.ROOT else query.qname
 
 
 def zone_of(qname: bytes) -> bytes:
-    """Return the last two labels of a wire name in lower case. We treat them as the domain of one owner."""
+    """Return the last two labels of a wire name in lower case. They are treated as a domain with one owner."""
     suffixes = [qname, *name.ancestors(qname)]
     return suffixes[-3] if len(suffixes) > 2 else qname
 
 
 def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[tuple[str, bool]]:
-    """Return the servers of a route: their names, and whether clients get their AD bits. Both affect the answers."""
+    """Return the servers of a route: the name of each, and whether clients get its AD bit. Both affect the answers."""
     return [] if route is None else sorted([(each.spec.name, each.trusts_ad) for each in pools[route.pool].upstreams])
 
 
@@ -1157,7 +1173,8 @@ _UNUSABLE_ANSWERS: Final = (Unusable.MALFORMED, Unusable.TOO_MUCH, Unusable.LONG
 _ANSWERS: Final = frozenset([int(each) for each in (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.YXDOMAIN)])
 _MAX_SLOW_ZONES: Final = 1000
 _CUT: Final = frozenset(Unusable) - {Unusable.WRONG_QUESTION, Unusable.CASE_CHANGED}
-_PROBE: Final = name.ROOT + NS.to_bytes(2) + CLASS_IN.to_bytes(2) + FLAG_OCTETS[0]  # CoreDNS uses the same question
+# The question of a probe; CoreDNS asks the same.
+_PROBE: Final = name.ROOT + NS.to_bytes(2) + CLASS_IN.to_bytes(2) + FLAG_OCTETS[0]
 _PROBE_ROUTE: Final = RouteSpec(name.ROOT, 0)
 _NO_RECORDS = bytes(4)
 _BUSY, _LATE, _LOOPING, _UNREACHABLE = (
@@ -1165,10 +1182,10 @@ _BUSY, _LATE, _LOOPING, _UNREACHABLE = (
     for reason in (Reason.TOO_BUSY, Reason.UPSTREAM_TIMEOUT, Reason.UPSTREAM_LOOP, Reason.UPSTREAM_UNREACHABLE)
 )
 _REFUSED: Final = UpstreamAnswer(Rcode.REFUSED, _NO_RECORDS, b"", Reason.NOT_OURS)
-# Rcodes of replies from servers that don't know OPT (RFC 6891 section 7).
+# The rcodes with which a server that doesn't know OPT answers a query with OPT (RFC 6891 section 7).
 _NO_EDNS: Final = (Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS)
-# The header after the id, and the OPT record. The indices are whether AD is wanted, whether OPT is sent, and the
-# question's flags.
+# The parts of a query before and after the question: the header without the id, and the OPT record. The indices are
+# whether AD is wanted, whether OPT is sent, and the flags of the question.
 _FRAMES: Final = [
     [
         [
@@ -1184,6 +1201,6 @@ _FRAMES: Final = [
     ]
     for wants_ad in (False, True)
 ]
-# Maps a letter to 0x20 and other octets to 0, for a wire name in lower case. Length octets are at most 63, so they
-# aren't in the range of the letters.
+# For a wire name in lower case: maps a letter to 0x20 and any other octet to 0. Length octets are at most 63, so no
+# length octet is mapped like a letter.
 _LETTERS: Final = bytes([0x20 if 97 <= octet <= 122 else 0 for octet in range(256)])

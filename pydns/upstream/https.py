@@ -1,16 +1,17 @@
 """DNS over HTTPS to an upstream (RFC 8484). Messages become requests on one HTTP/2 connection. Pure.
 
 Rules
-1. Each question is a POST with the id 0. In the reply, 0 is replaced by the question's id.
-2. Only a response with status 200 and a DNS message as its body is a reply. With any other response, the question
-   fails.
+1. Each question is the body of a POST, with 0 as its id. In the reply, the question's own id replaces 0.
+2. Only a response with status 200 and a DNS message as its body is a reply. After any other response, the question has
+   failed.
 3. The server limits open requests and octets (RFC 9113 sections 5.1.2 and 5.2). When a limit is reached, further
    questions wait in this module.
 4. A request without an answer is cancelled after `PATIENCE` sweeps, because it counts towards the server's limit.
-5. After GOAWAY, nothing is sent any more. The caller sends the open questions over another connection.
+5. After a GOAWAY from the server, nothing more is sent on this connection. The caller sends the open questions over
+   another connection.
 
-h2 takes 110 µs for a question and its reply. Its import takes 0.04 s. pydns supports only HTTP/2. RFC 8484 section 5.2
-recommends at least HTTP/2. An HTTP/1.1 connection carries only one question at a time.
+The library h2 takes 110 µs for a question and its reply, and its import takes 0.04 s. pydns supports only HTTP/2, which
+is the least that RFC 8484 section 5.2 recommends. An HTTP/1.1 connection would carry only one question at a time.
 """
 
 from collections import deque
@@ -27,10 +28,10 @@ from pydns.dns.compiled import HEADER
 from pydns.dns.message import TCP_SIZE
 from pydns.upstream.streams import Received
 
-PATIENCE = 6  # number of sweeps after which a request is cancelled. Clients don't wait for that long
-MAX_REQUESTS = 1_000_000  # maximum requests of a connection; HTTP/2 allows a thousand times as many
+PATIENCE = 6  # the number of sweeps after which a request is cancelled; clients don't wait for that long
+MAX_REQUESTS = 1_000_000  # the maximum number of requests on a connection; HTTP/2 allows a thousand times as many
 _MEDIA_TYPE = b"application/dns-message"
-_WINDOW = 1 << 24  # octets of replies that the server may send before we acknowledge any
+_WINDOW = 1 << 24  # how many octets of replies the server may send before pydns acknowledges them
 
 
 class Https:
@@ -40,8 +41,8 @@ class Https:
     requires_alpn = True
 
     def __init__(self, authority: str, path: str) -> None:
-        """`authority` is the host of the server's URL, with the port unless it is 443."""
-        # Tests check our headers, so h2 doesn't need to check them for each request.
+        """`authority` is the host in the server's URL, with the port unless the port is 443."""
+        # Tests check the headers of requests, so h2 need not check them for each request.
         config = h2.config.H2Configuration(
             header_encoding=None, validate_outbound_headers=False, normalize_outbound_headers=False
         )
@@ -54,7 +55,7 @@ class Https:
             (b"accept", _MEDIA_TYPE),
             (b"content-type", _MEDIA_TYPE),
         )
-        # The number of sweeps before the message came, and the message.
+        # The messages that wait until the server accepts more. With each, the number of sweeps before it came.
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._exchanges: dict[int, _Exchange] = {}  # number of the HTTP/2 stream -> exchange
         self._requests = 0
@@ -62,7 +63,7 @@ class Https:
         self._end = ""  # the reason why the connection can't be used any more
 
     def begin(self) -> bytes:
-        """Return the preface of the connection, with our settings."""
+        """Return the preface of the connection and the settings of pydns."""
         connection = self._connection
         connection.local_settings = h2.settings.Settings(
             client=True,
@@ -76,12 +77,12 @@ class Https:
         return connection.data_to_send()
 
     def compose(self, message: bytes) -> bytes:
-        """Return the octets of a request. The result is empty while the server accepts no further request."""
+        """Return the octets to send for a message. The result is empty while the server accepts no further request."""
         self._waiting.append((self._sweeps, message))
         return self._send()
 
     def receive(self, data: bytes) -> Received:
-        """Return the replies and failures in the octets that the server has sent."""
+        """Return the replies and failures that follow from octets of the server."""
         messages: list[bytes] = []
         failures: list[tuple[bytes, str]] = []
         unsent = b""
@@ -123,7 +124,7 @@ class Https:
         return self._send()
 
     def _send(self) -> bytes:
-        if self._end:  # after the end, h2 would raise an exception
+        if self._end:  # h2 would raise an exception on a connection that has ended
             return b""
         waiting, connection = self._waiting, self._connection
         while waiting:
@@ -151,20 +152,21 @@ class Https:
     def _take(self, event: h2.events.DataReceived) -> None:
         self._connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         exchange = self._exchanges.get(event.stream_id)
-        if exchange is not None and len(exchange.body) <= TCP_SIZE:  # if the body is too long, the rest is dropped
+        # A body that is too long isn't a DNS message, so the rest of it is dropped.
+        if exchange is not None and len(exchange.body) <= TCP_SIZE:
             exchange.body.extend(event.data)
 
 
 class _Exchange(NamedTuple):
-    """A request, and the part of its response that has arrived."""
+    """A request, and the part of its response that has come so far."""
 
     id: bytes
-    sweep: int  # the number of sweeps before the question came
+    sweep: int  # how many sweeps there were before the question came
     headers: dict[bytes, bytes]
     body: bytearray
 
     def problem(self) -> str:
-        """Return why the whole response isn't a DNS message. Return an empty text if it is one."""
+        """Return why the whole response isn't a DNS message, or an empty text if it is a DNS message."""
         status = self.headers.get(b":status", b"")
         media_type = self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if status != b"200":

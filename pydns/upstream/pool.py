@@ -1,28 +1,28 @@
-"""The servers of a route. This module keeps the state of each server and chooses the next server to ask.
+"""The servers of a route: the state of each server, and the choice of the server to ask next.
 
-It doesn't know packets, sockets or questions. The caller passes in the time, and random bits from the packet's random
+This module knows no packets, sockets or questions. The caller passes in the time, and bits of the packet's random
 number.
 
 Rules of the circuit breaker
 1. The owner of a domain can make a healthy server silent, slow or wrong for names of this domain. There can be any
-   number of such names. Clients' questions therefore never open a breaker. Instead, we send the server a probe. We do
-   so if a question got no reply or a slow reply, or if another server answered it after an error. We send at most one
-   probe in `PROBE_EVERY_S`. The probe asks about the root.
+   number of such names. So what happens to a client's question never opens a breaker. Instead, pydns sends the server a
+   probe: if the question got no reply or a slow reply, or if it got an error and another server answered it. pydns
+   sends a server at most one such probe in `PROBE_EVERY_S`. The probe asks about the root.
 2. The breaker opens after `PROBES_TO_OPEN` probes in a row without a reply. More than one probe is necessary, because
-   the network may lose one packet. If an error was the reason for the probe, a SERVFAIL isn't treated as a reply. The
+   the network may lose one packet. If the reason for the probe was an error, a SERVFAIL doesn't count as a reply. The
    breaker also opens after `FAILURES_TO_OPEN` network errors in a row.
-3. A server is called open or closed if its breaker is. The pool chooses an open server only if there is no closed
-   server. The forwarder then asks the open server in the normal way, because a reply is worth more than a saved packet.
-   While all servers of a route are open, the forwarder asks several servers at once. It waits only a short time for
-   their replies.
-4. If there is another choice, the pool avoids a silent server long before its breaker opens. A server is silent if
-   several replies are overdue and no reply has come since. A reply is overdue after the 95th percentile of the server's
-   reply times. Any reply ends the silence.
-5. An open server gets a probe when the probe is due. Any answer closes the breaker. If no answer comes, the pause
-   doubles. The pause is from 1 s to 30 s.
-6. A reply is slow if it takes longer than the 95th percentile and longer than `QUICK_S`. The time of a slow reply is
-   used as a measurement only if two conditions hold. The reply came before the timeout, and its zone isn't among the
-   last `SLOW_ZONES` zones with a slow reply. The reply times of probes are always used.
+3. A server is called open or closed, like its breaker. The pool chooses an open server only if no server is closed. The
+   forwarder then sends it a client's question like any other, because a reply is worth more than a saved packet. While
+   all servers of a route are open, the forwarder asks several servers at once. It waits only a short time for their
+   replies.
+4. The pool avoids a silent server long before its breaker opens, unless all servers are silent. A server is silent if
+   several of its replies are overdue and no reply has come since. A reply is overdue after the 95th percentile of the
+   server's reply times. After any reply, the server isn't silent any more.
+5. An open server gets a probe when the probe is due. Any answer closes the breaker. If no answer comes, the pause until
+   the next probe doubles. It is 1 s at first and 30 s at most.
+6. A reply is slow if it takes longer than the 95th percentile and longer than `QUICK_S`. The time of a slow reply
+   counts for the server's reply times only in one case: the reply came before the timeout, and its zone isn't among the
+   last `SLOW_ZONES` zones with a slow reply. The reply time of a probe always counts.
 """
 
 from bisect import bisect_left
@@ -39,44 +39,50 @@ FAILURES_TO_OPEN: Final = 5
 PROBES_TO_OPEN: Final = 2
 PROBE_EVERY_S: Final = 1.0  # shortest time between probes while the breaker is closed
 SLOW_ZONES: Final = 8
-QUICK_S: Final = 0.1  # a busy server may take this long for any name
+QUICK_S: Final = 0.1  # a reply is never slow if it takes at most this time
 OVERDUE_TO_AVOID: Final = 5
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
-EDNS_PAUSE_S: Final = 900.0  # after this time we try EDNS again, as Unbound does
-# We give up EDNS after this many probes without OPT got an answer, each after a probe with OPT that got none.
+# How long pydns sends no OPT record to a server that doesn't support it; Unbound waits as long.
+EDNS_PAUSE_S: Final = 900.0
+# How many probes without OPT must get an answer, each after a probe with OPT that got no answer, before pydns sends no
+# OPT any more.
 EDNS_DOUBTS: Final = 2
-TCP_PAUSE_S: Final = 30.0  # after this time we try TCP again for truncated answers
-CASE_PAUSE_S: Final = 3600.0  # after this time we try 0x20 again
-# For this time after an answer with records to a name in mixed case, we believe that the server knows mixed case.
+TCP_PAUSE_S: Final = 30.0  # how long pydns doesn't use TCP for truncated answers after TCP to the server failed
+CASE_PAUSE_S: Final = 3600.0  # how long pydns sends names in lower case to a server that changes or denies mixed case
+# How long pydns trusts denials of names in mixed case after the server has sent records for a name in mixed case.
 CASE_CHECK_S: Final = 60.0
-CASE_CHECKS_S = 1.0, 900.0  # shortest and longest pause after the same denial came in lower case
-CASE_DENIALS: Final = 3  # we trust this many denials in a row before we check one, because most denials are true
-# If a server denies names of this many owners only in mixed case, we believe that it denies all mixed case.
+# Shortest and longest pause between two checks, after the server has given the same denial in lower case.
+CASE_CHECKS_S = 1.0, 900.0
+CASE_DENIALS: Final = 3  # how many denials in a row pydns trusts before it checks one, because most denials are true
+# If a server denies names of this many owners only in mixed case, pydns assumes that it denies all names in mixed case.
 CASE_OWNERS: Final = 3
-# After this many replies in a row with a changed case, we believe that the server changes the case. Each reply must be
-# on a different socket. An attacker who forges one reply can't forge all of these replies.
+# After this many replies in a row with a changed case, pydns assumes that the server changes the case. Each reply must
+# come on a different socket: an attacker who can forge one reply can't forge all of them.
 CASE_CHANGES: Final = 4
-SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2  # timeout = 3 x the 95th percentile, within these limits
-P95_SAMPLES, P95_EVERY = 64, 16  # reply times that we keep, and replies between two computations of the percentile
+# Limits of the timeout, which is three times the 95th percentile of the reply times.
+SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2
+# The number of reply times that are kept, and of replies between two computations of the 95th percentile.
+P95_SAMPLES, P95_EVERY = 64, 16
 P95_UNKNOWN_S: Final = 0.3
-# One query in 32 goes to a random server, because that server may have become fast.
+# The bits that are all 0 for one query in 32. This query goes to a random server, because that server may have become
+# fast.
 EXPLORE_MASK: Final = (1 << EXPLORE_BITS) - 1
 
 
 class UpstreamSpec(NamedTuple):
-    """A server. `name` is used in logs and metrics."""
+    """How to reach a server, and what it may be asked. `name` stands for the server in logs and metrics."""
 
     name: str
     transport: Transport = Transport.UDP
     packets_per_second: int | None = None
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
-    trusts_ad: bool = False  # whether clients get the AD bit of this server
+    trusts_ad: bool = False  # whether clients get the AD bit that this server sets
 
 
 class Change(Enum):
-    """A change of the circuit breaker of a server."""
+    """A change of the breaker of a server."""
 
     OPENED = "opened"
     CLOSED = "closed"
@@ -128,39 +134,39 @@ class Upstream:
         self.is_limited = spec.packets_per_second is not None
         self.trusts_ad = spec.trusts_ad
         self.is_stream = spec.transport is not Transport.UDP
-        self.srtt_s = 0.0  # 0 until the first reply, so that a new server is the first choice
+        self.srtt_s = 0.0  # smoothed reply time; 0 until the first reply, so that a new server is the first choice
         self.p95_s = P95_UNKNOWN_S
         self.timeout_s = _timeout_s(P95_UNKNOWN_S)
         self.is_open = False
         self.probe_at = 0.0
         self.probing = False
         self.case_lost_until = inf if spec.case is Case.LOWER else 0.0
-        self.case_changed_on: set[int] = set()  # sockets of the last replies, all of which changed the case
-        self.denies_case = False  # True if denials in mixed case are the reason for `case_lost_until`
-        # The time from which denials are checked in lower case.
+        self.case_changed_on: set[int] = set()  # the sockets of the last replies in a row that changed the case
+        self.denies_case = False  # True if `case_lost_until` was set because the server denied names in mixed case
+        # The time from which a denial makes pydns ask for the name in lower case.
         self.case_check_at = 0.0 if spec.case is Case.LEARN else inf
         self._case_check_pause_s = CASE_CHECKS_S[0]
         self._case_denials = 0
         self._case_denied_of: set[bytes] = set()
         self.edns_lost_until = inf if spec.edns is Edns.NEVER else 0.0
-        self.edns_answered = False  # True after the server answered a query with OPT
+        self.edns_answered = False  # True after the server has answered a query with OPT
         self.edns_doubts = 0
         self.tcp_lost_until = 0.0
-        self.trouble = ""  # the reason why connections to the server fail
-        self.loops = False  # True if the server sends our queries back to us; then we don't ask it
+        self.trouble = ""  # the reason why connections to the server fail; empty if they don't
+        self.loops = False  # True if the server sends queries of pydns back to pydns, so that it isn't asked any more
         self.observed: dict[int, list[float]] = {}  # rcode -> histogram of reply times (`metrics.totals`)
-        self.overdue = 0  # number of overdue replies since the server's last reply
-        self._heard_at = 0.0  # time of the last reply to a question
+        self.overdue = 0  # how many replies are overdue since the server's last reply
+        self._heard_at = 0.0  # when the last reply to a question came
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
         self._samples: list[float] = []
-        self._silent_probes = 0  # number of probes in a row without a reply
-        self._slow_zones: list[bytes] = []  # zones of the last slow replies that counted as measurements
+        self._silent_probes = 0  # how many probes in a row got no reply
+        self._slow_zones: list[bytes] = []  # the zones of the last slow replies that counted for the reply times
         self._tokens = float(spec.packets_per_second or 0)
         self._tokens_at = 0.0
 
     def heard(self, rcode: int, rtt_s: float, now: float) -> None:
-        """Count a reply with any rcode."""
+        """Count a reply, whatever its rcode."""
         self._heard_at = now
         self.overdue = 0
         histogram = self.observed.get(rcode)
@@ -170,13 +176,13 @@ class Upstream:
         histogram[-1] += rtt_s
 
     def replied(self, rtt_s: float) -> Change | None:
-        """Update the state after a reply that took `rtt_s`. Return whether the breaker closed."""
+        """Update the state after a reply that took `rtt_s`. Return `Change.CLOSED` if the breaker closed, else None."""
         self.srtt_s += (rtt_s - self.srtt_s) / 8 if self.srtt_s else rtt_s
         samples = self._samples
         samples.append(rtt_s)
         count = len(samples)
-        # Sorting 64 numbers after every 16 replies adds 0.03 µs to each reply. If reply times change, the percentile
-        # reaches the new level within 64 replies.
+        # The 95th percentile is computed after every 16 replies, by sorting 64 numbers. This adds 0.03 µs to each
+        # reply. If reply times change, the percentile reaches the new level within 64 replies.
         if count < P95_EVERY or count % P95_EVERY == 0:
             self.p95_s = min(sorted(samples)[count * 95 // 100], LONGEST_TIMEOUT_S)
             self.timeout_s = _timeout_s(self.p95_s)
@@ -187,7 +193,10 @@ class Upstream:
         return None
 
     def lives(self) -> Change | None:
-        """Update the state after a reply, but don't use its reply time. Return whether the breaker closed."""
+        """Update the state after a reply whose time doesn't count.
+
+        Return `Change.CLOSED` if the breaker closed, else None.
+        """
         self._failures = self._silent_probes = 0
         self.probing = False
         if not self.is_open or self.loops:
@@ -198,7 +207,7 @@ class Upstream:
     def changed_case(self, socket_index: int, now: float) -> bool:
         """Note a reply that changed the case of the name.
 
-        Return whether we now believe that the server changes the case.
+        Return whether pydns now assumes that the server changes the case.
         """
         self.case_changed_on.add(socket_index)
         if len(self.case_changed_on) < CASE_CHANGES:
@@ -208,19 +217,22 @@ class Upstream:
         return True
 
     def knows_mixed_case(self, now: float) -> None:
-        """Note an answer with records to a name in mixed case. For `CASE_CHECK_S`, trust its denials."""
+        """Note that the server sent records for a name in mixed case. Its denials aren't checked for `CASE_CHECK_S`."""
         self.case_check_at = now + CASE_CHECK_S
         self._case_check_pause_s = CASE_CHECKS_S[0]
         self._case_denials = 0
         self._case_denied_of.clear()
 
     def wants_case_check(self) -> bool:
-        """Note a denial of a name in mixed case. Return whether to ask for the name in lower case, too."""
+        """Note that the server denied a name in mixed case.
+
+        Return whether pydns should ask for the name in lower case, too.
+        """
         self._case_denials += 1
         return self._case_denials > CASE_DENIALS
 
     def denied_truly(self, now: float) -> None:
-        """Note that the server gave the same denial in lower case. Pause the checks, and double the pause each time."""
+        """Note that the server also denied the name in lower case. The checks pause, each time for twice as long."""
         if not self._case_denied_of:
             self.case_check_at = now + self._case_check_pause_s
             self._case_check_pause_s = min(2 * self._case_check_pause_s, CASE_CHECKS_S[1])
@@ -228,8 +240,8 @@ class Upstream:
     def denied_case(self, owner: bytes, now: float) -> bool:
         """Note that the server denied a name only in mixed case.
 
-        Return whether we now believe that it denies all names in mixed case. One owner of a domain can't cause this
-        belief, because the server must also deny names of other owners.
+        Return whether pydns now assumes that the server denies all names in mixed case. The owner of one domain can't
+        cause this, because the server must deny names of several owners.
         """
         self._case_denied_of.add(owner)
         if len(self._case_denied_of) < CASE_OWNERS:
@@ -244,14 +256,17 @@ class Upstream:
 
     @property
     def is_plain_probe(self) -> bool:
-        """Return whether the next probe has no OPT. Some servers are silent or fail because of OPT."""
+        """Return whether the next probe must have no OPT.
+
+        OPT may be the reason why a server is silent or sends errors.
+        """
         return self._silent_probes % 2 == 1 and self.spec.edns is Edns.LEARN
 
     def answered_plainly(self, is_probe: bool, now: float) -> bool:
-        """Note an answer to a question without OPT. Return whether we now believe that OPT was the problem.
+        """Note an answer to a question without OPT. Return whether pydns now assumes that the server doesn't know OPT.
 
-        If the server answered OPT with an error, we believe this at once. If a probe got no reply, the network may have
-        lost a packet. So we need `EDNS_DOUBTS` such answers to probes.
+        If the server answered the question with OPT with an error, one such answer is enough. But if a probe with OPT
+        got no reply, the network may have lost a packet. So `EDNS_DOUBTS` such answers to probes are necessary.
         """
         if self.spec.edns is Edns.ALWAYS:
             return False
@@ -264,7 +279,7 @@ class Upstream:
         return True
 
     def learned(self, now: float) -> dict[str, float]:
-        """Return the facts that we learned about the server, each with the seconds until it expires."""
+        """Return a dict: what pydns has learned about the server -> the seconds until pydns forgets it."""
         case = "denies names in mixed case" if self.denies_case else "does not keep the case of names"
         facts = {
             case: self.case_lost_until,
@@ -275,17 +290,17 @@ class Upstream:
 
     @property
     def is_silent(self) -> bool:
-        """Return whether too many replies are overdue for this to be chance."""
+        """Return whether so many replies are overdue that this can't be chance."""
         return self.overdue >= OVERDUE_TO_AVOID
 
     def waited(self, sent_at: float) -> None:
-        """Note that the reply to a question sent at `sent_at` is overdue."""
+        """Note that the reply to a packet is overdue. The packet was sent at the time `sent_at`."""
         self.overdue = self.overdue + 1 if self._heard_at < sent_at else 0
 
     def failed(self, now: float) -> Change | None:
-        """Update the state after a network error. Return whether the breaker opened."""
+        """Update the state after a network error. Return `Change.OPENED` if the breaker opened, else None."""
         self._failures += 1
-        # Without this, a failing server could seem to be the fastest server until its breaker opens.
+        # The reply time is raised, because a server whose packets fail could otherwise seem to be the fastest server.
         self.srtt_s = min(max(self.srtt_s, 0.05) * 2, 5.0)
         if self.is_open:
             if self.probing:
@@ -299,14 +314,17 @@ class Upstream:
         return self.open(now, FIRST_PAUSE_S)
 
     def is_news(self, zone: bytes) -> bool:
-        """Return whether to use a slow reply for a name in `zone` as a measurement, and remember the zone."""
+        """Return whether the time of a slow reply for a name in `zone` counts, and remember the zone (rule 6)."""
         if zone in self._slow_zones:
             return False
         self._slow_zones = [*self._slow_zones[1 - SLOW_ZONES :], zone]
         return True
 
     def suspect(self, now: float) -> bool:
-        """Return whether to send a probe after a client's question had a problem. The caller must report the result."""
+        """Return whether to probe the server after a client's question had a problem.
+
+        The caller must report the result.
+        """
         if self.is_open or self.probing or now < self.probe_at or not self.take(now):
             return False
         self.probing = True
@@ -314,11 +332,11 @@ class Upstream:
         return True
 
     def probe_failed(self, now: float) -> Change | None:
-        """Update the state after a probe without a reply. Return whether the breaker opened."""
+        """Update the state after a probe without a reply. Return `Change.OPENED` if the breaker opened, else None."""
         if self.is_open:
             return self.failed(now)
         self.probing = False
-        self.probe_at = now  # send the next probe at once
+        self.probe_at = now  # the next probe is due at once
         self._silent_probes += 1
         if self._silent_probes < PROBES_TO_OPEN:
             return None
@@ -326,7 +344,7 @@ class Upstream:
         return self.open(now, FIRST_PAUSE_S)
 
     def open(self, now: float, pause_s: float) -> Change | None:
-        """Open the breaker for at least `pause_s`, even without failures."""
+        """Open the breaker, also without failures. The first probe is due after `pause_s`."""
         changed = None if self.is_open else Change.OPENED
         self.is_open = True
         self._pause_s = pause_s
@@ -334,9 +352,9 @@ class Upstream:
         return changed
 
     def take(self, now: float) -> bool:
-        """Take a packet from the budget. Return False if the budget is empty.
+        """Take a packet from the server's budget. Return False if the budget is empty.
 
-        The caller may send the budget of one second at once.
+        The packets of a whole second may be taken at once.
         """
         rate = self.spec.packets_per_second
         if rate is None:
@@ -358,9 +376,9 @@ class Pool:
         self._next = 0
 
     def first(self, bits: int) -> Upstream | None:
-        """Return the server that `choose` would return if all servers are healthy.
+        """Return the server that `choose` would return, if no server needs attention.
 
-        Return None if any server isn't healthy or has a budget, or if there are no servers.
+        Return None if a server is open, has an overdue reply or has a budget, or if the pool has no servers.
         """
         upstreams = self.upstreams
         for upstream in upstreams:
@@ -371,9 +389,10 @@ class Pool:
         return self._pick(upstreams, bits) if upstreams else None
 
     def choose(self, tried: int, now: float, bits: int) -> Upstream | None:
-        """Return the server to ask, and take a packet from its budget. Return None if no server is left.
+        """Return the server to ask next, and take a packet from its budget. Return None if no server is left.
 
-        `tried` is a set of bits: bit i is set if server i must not be chosen. `bits` has at least 16 random bits.
+        `tried` is a number whose bit i is 1 if the server with index i must not be chosen. `bits` has at least 16
+        random bits.
         """
         closed = [u for u in self.upstreams if not (u.is_open or tried >> u.index & 1)]
         for candidates in [u for u in closed if not u.is_silent], [u for u in closed if u.is_silent]:
@@ -389,7 +408,7 @@ class Pool:
         return None
 
     def probe(self, now: float) -> Upstream | None:
-        """Return an open server that is due for a probe, or None. The caller must report the result of the probe."""
+        """Return an open server whose probe is due, or None. The caller must send the probe and report the result."""
         for upstream in self.upstreams:
             if (
                 upstream.is_open
@@ -402,11 +421,11 @@ class Pool:
         return None
 
     def open_count(self) -> int:
-        """Return the number of open breakers."""
+        """Return how many servers are open."""
         return sum([upstream.is_open for upstream in self.upstreams])
 
     def has_another(self, tried: int) -> bool:
-        """Return whether there is an untried server with a closed breaker."""
+        """Return whether a closed server isn't in `tried` yet."""
         return not all(upstream.is_open or tried >> upstream.index & 1 for upstream in self.upstreams)
 
     def _pick(self, candidates: Sequence[Upstream], bits: int) -> Upstream:

@@ -1,7 +1,6 @@
-"""Choose the upstreams for a name. The route with the longest matching domain wins, unless the name is an exception
-from it.
+"""Chooses the route for a name: the route with the longest domain that contains the name and doesn't except it.
 
-After some outcomes, such as NXDOMAIN, another route is used. This module finds that route too. The module knows names
+After an outcome in `next`, such as NXDOMAIN, another route is used. This module finds this route, too. It knows names
 and the indices of pools, but not the pools.
 """
 
@@ -14,23 +13,26 @@ from pydns.dns import name
 
 
 class RouteSpec(NamedTuple):
-    """Names at or below `domain` go to a pool, unless they are at or below one of `except_domains`."""
+    """A route: names at or below `domain` go to a pool, unless they are at or below one of `except_domains`."""
 
     domain: bytes  # a wire name; its letters may be upper or lower case
     pool: int
     except_domains: Sequence[bytes] = ()
-    next: frozenset[Outcome] = frozenset()  # outcomes after which the next route is used
-    failover: frozenset[Outcome] = frozenset()  # outcomes after which the next server of the pool is asked
-    refuses: bool = False  # whether names in `except_domains` have no route at all
+    next: frozenset[Outcome] = frozenset()  # the outcomes after which the next route is used
+    failover: frozenset[Outcome] = frozenset()  # the outcomes after which the next server of the pool is asked
+    refuses: bool = False  # whether names at or below `except_domains` have no route at all
 
     @property
     def policy(self) -> tuple[frozenset[Outcome], frozenset[Outcome], bool]:
-        """Return all fields that affect answers, except for the names and the servers."""
+        """Return the fields that affect answers, besides the domains and the pool."""
         return self.next, self.failover, self.refuses
 
 
 class Routes:
-    """Compiled routes. Finding a route costs one look-up per label, or no look-up if the only route is for the root."""
+    """All routes, compiled.
+
+    Finding a route takes a look-up for each label, or no look-up if the only route is for the root.
+    """
 
     def __init__(self, specs: Sequence[RouteSpec]) -> None:
         """Compile the routes. If several routes have the same domain, the last route wins.
@@ -43,17 +45,18 @@ class Routes:
             for excepted in spec.except_domains:
                 self._excepted.setdefault(excepted.lower(), set()).add(domain)
         only = len(self._by_domain) == 1 and not self._excepted
-        self._only = self._by_domain.get(name.ROOT) if only else None  # the route of every name, or None
+        # The route of every name if only the root has a route, else None.
+        self._only = self._by_domain.get(name.ROOT) if only else None
 
     @property
     def domains(self) -> set[bytes]:
-        """Return the domains of all routes, and the domains that are exceptions from a route."""
+        """Return the domains of all routes, and their `except_domains`."""
         return self._by_domain.keys() | self._excepted.keys()
 
     def find(self, qname: bytes, after: RouteSpec | None = None) -> RouteSpec | None:
         """Return the route for a wire name in lower case.
 
-        With `after`, return the next route. Its domain is a shorter suffix than the domain of `after`.
+        With `after`, return the route that would apply without the route `after` and all routes with longer domains.
         """
         if self._only is not None:
             return self._only if after is None else None

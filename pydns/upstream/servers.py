@@ -1,6 +1,6 @@
-"""Make the routes and the pools of servers for a configuration. Servers that are also in a new configuration are kept.
+"""Makes the routes and the pools of servers for a configuration. A server that stays configured keeps its state.
 
-This module does no I/O. The caller passes in the addresses of servers that the configuration gives by name.
+This module does no I/O. If the configuration contains names of servers, the caller passes in their addresses.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -27,22 +27,25 @@ _Configured = tuple[ServerSpec, bool]  # a server, and whether clients get its A
 
 
 class Plan(NamedTuple):
-    """The servers for each question."""
+    """The routes, and the pools of servers to which they lead."""
 
     routes: Routes
     pools: list[Pool]
-    upstreams: dict[int, tuple[Upstream, ServerSpec]]  # index -> server; contains all servers of the pools
+    upstreams: dict[int, tuple[Upstream, ServerSpec]]  # index -> server, for all servers of the pools
 
 
 class Servers:
-    """The configured servers. A server that a new configuration also has keeps its index and its state."""
+    """The configured servers. A server that a new configuration has, too, keeps its index and its state."""
 
     def __init__(self) -> None:
         self._known: dict[_Configured, Upstream] = {}
         self._next_index = 0
 
     def plan(self, config: Config, addresses: Addresses) -> Plan:
-        """Return the plan for a configuration. A server with a name is left out while its name has no addresses."""
+        """Return the plan for a configuration.
+
+        A server that is given by name is left out while the name has no addresses.
+        """
         used: dict[_Configured, Upstream] = {}
         trusted = config.dnssec.trust_ad
         pools = []
@@ -82,13 +85,13 @@ class Servers:
 
 
 def names(config: Config) -> set[bytes]:
-    """Return the server names that must be resolved to addresses."""
+    """Return the names of servers in a configuration. The caller must find their addresses."""
     servers = chain(config.upstreams or (), *[route.servers for route in config.routes])
     return {each.qname for each in servers if isinstance(each, NamedUpstream)}
 
 
 def title(server: ServerSpec) -> str:
-    """Return the name of a server in logs and metrics."""
+    """Return the text that stands for a server in logs and metrics."""
     place = endpoint_text(server.ip, server.port)
     if server.transport is Transport.UDP:
         return place
@@ -99,7 +102,8 @@ def title(server: ServerSpec) -> str:
 def _resolved(server: AnyServer, addresses: Addresses, trusted: Collection[str]) -> list[_Configured]:
     if isinstance(server, ServerSpec):
         return [(server, server.ip in trusted)]
-    assert not isinstance(server, ServersFile)  # the controller has replaced the file by the servers in it
+    # In the worker's configuration, the servers in the file replace the file.
+    assert not isinstance(server, ServersFile)
     server_name = server.server_name
     if server_name is None and server.transport in (Transport.TLS, Transport.HTTPS):
         server_name = name.to_text(server.qname).rstrip(".")

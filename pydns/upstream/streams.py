@@ -1,6 +1,6 @@
 """Converts messages to the octets of a connection to an upstream, and octets to replies.
 
-A codec belongs to one connection. It does no I/O: it takes and returns octets. `pydns.serve.upstream_sockets` owns the
+A codec belongs to one connection. It takes and returns octets, and does no I/O. `pydns.serve.upstream_sockets` owns the
 connections.
 """
 
@@ -12,31 +12,34 @@ from pydns.dns.message import QR, RA, RD, Rcode, question_end
 
 
 class Received(NamedTuple):
-    """The replies and other results in octets that a server has sent."""
+    """What follows from octets that a server has sent: the replies in them, and other results."""
 
     messages: Sequence[bytes] = ()
-    failures: Sequence[tuple[bytes, str]] = ()  # id of a message that gets no reply, and the reason
+    failures: Sequence[tuple[bytes, str]] = ()  # for each message that gets no reply, its id and the reason
     unsent: bytes = b""  # octets to send now
     end: str = ""  # the reason why the connection can't be used any more
 
 
 class Codec(Protocol):
-    """Converts the messages of one connection."""
+    """Converts the messages of one connection to octets, and octets to replies."""
 
-    alpn: str  # the protocol in the TLS handshake (RFC 7301)
-    requires_alpn: bool  # whether the server must confirm the protocol
+    alpn: str  # the name of the protocol in the TLS handshake (RFC 7301)
+    requires_alpn: bool  # whether the server must confirm the protocol in the handshake
 
     def begin(self) -> bytes:
-        """Return the first octets to send."""
+        """Return the first octets to send on a new connection."""
 
     def compose(self, message: bytes) -> bytes:
-        """Return the octets to send for a message. If there are none, the message waits for an earlier reply."""
+        """Return the octets to send for a message.
+
+        If the result is empty, the message waits until an earlier reply has come.
+        """
 
     def receive(self, data: bytes) -> Received:
-        """Return the replies and failures in the octets that the server has sent so far."""
+        """Return the replies and failures that are complete after `data`, the next octets from the server."""
 
     def sweep(self) -> bytes:
-        """Give up old questions.
+        """Give up questions that have waited for long.
 
         Return octets that cancel these questions at the server. Called about once a second.
         """
@@ -45,22 +48,22 @@ class Codec(Protocol):
 class Framed:
     """DNS over TCP (RFC 1035 section 4.2.2) and TLS (RFC 7858): a message after its length in two octets."""
 
-    alpn = "dot"  # some servers require this, although RFC 7858 section 3.1 doesn't
+    alpn = "dot"  # some servers require this name, although RFC 7858 section 3.1 doesn't
     requires_alpn = False
 
     def __init__(self) -> None:
         self._received = bytearray()
 
     def begin(self) -> bytes:
-        """Return no octets."""
+        """Return no octets, because a connection begins with the first message."""
         return b""
 
     def compose(self, message: bytes) -> bytes:
-        """Return the message after its length."""
+        """Return a message with its length before it."""
         return len(message).to_bytes(2) + message
 
     def receive(self, data: bytes) -> Received:
-        """Return the complete messages."""
+        """Return the messages that are complete after `data`."""
         received = self._received
         received += data
         messages = []
@@ -80,6 +83,6 @@ class Framed:
 
 
 def failed_reply(message: bytes) -> bytes:
-    """Return a SERVFAIL reply to a query of pydns. It stands for a failure that came without a DNS message."""
+    """Return a SERVFAIL reply to a query of pydns, for a failure about which the server sent no DNS message."""
     flags = QR | RD | RA | Rcode.SERVFAIL
     return message[:2] + flags.to_bytes(2) + b"\0\1" + bytes(6) + message[HEADER : question_end(message)]
