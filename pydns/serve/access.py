@@ -1,7 +1,8 @@
-"""Decides whether a client gets an answer, as CoreDNS's plugin `acl` does. This is the first guard that sees a query.
+"""Decides whether a client gets an answer, as CoreDNS's plugin `acl` does. The access list is the first guard.
 
-The first rule that matches the client, the type and the name applies. If no rule matches, the question is answered.
-`pydns.serve.context` defines the order of the guards. This guard is in use only if the configuration has the key `acl`.
+Of the rules in the key `acl`, the first one that matches the client, the type and the name applies. If no rule matches,
+the question is answered. `pydns.serve.context` defines the order of the guards. The access list is in use only if the
+configuration has the key `acl`.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
 Respond = Callable[[bytes, "Transaction", Port], Outcome]
-_MOST_CLIENTS = 16_384  # maximum number of clients whose rules are kept
-# CoreDNS sends the same INFO-CODEs (RFC 8914 sections 4.16 and 4.18).
+_MOST_CLIENTS = 16_384  # maximum number of clients for which the worker remembers the rules
+# Action of a rule -> rcode and reason. CoreDNS sends the same INFO-CODEs (RFC 8914 sections 4.16 and 4.18).
 _REPLIES = {
     AclAction.BLOCK: (Rcode.REFUSED, Reason.ACL_BLOCK),
     AclAction.FILTER: (Rcode.NOERROR, Reason.ACL_FILTER),
@@ -29,7 +30,7 @@ _REPLIES = {
 
 
 class Rule:
-    """A rule in a form that is quick to check."""
+    """A rule of `acl`, in a form that is checked quickly."""
 
     def __init__(self, rule: AclRule) -> None:
         self.action = rule.action
@@ -40,11 +41,11 @@ class Rule:
         self.is_for_all_questions = self._has_all_names and not self._types
 
     def is_for_client(self, address: bytes) -> bool:
-        """Return whether the rule may apply to questions of a client."""
+        """Return whether the rule is for the client with this address."""
         return self._networks is None or address in self._networks
 
     def is_for(self, qname: bytes, qtype: int) -> bool:
-        """Return whether the rule applies to a question, if the rule is for the question's client."""
+        """Return whether the rule is for a question. The client isn't checked here."""
         if self._types and qtype not in self._types:
             return False
         return self._has_all_names or (
@@ -54,7 +55,7 @@ class Rule:
 
 
 class AccessList:
-    """Refuses, drops or empties the answers that a rule forbids. Passes all other questions to `respond`."""
+    """Refuses, drops or empties the answers that a rule forbids. Passes all other messages to `respond`."""
 
     def __init__(self, respond: Respond, config: Config) -> None:
         """`respond` answers the questions that the rules allow."""
@@ -62,14 +63,14 @@ class AccessList:
         self._sends_reasons = config.edns.ede
         self._flags = RA if config.upstreams or config.routes else 0
         self._rules = rules_of(config)
-        self._of_clients: dict[bytes, list[Rule]] = {}  # address -> the rules that apply to this client
+        self._of_clients: dict[bytes, list[Rule]] = {}  # address of a client -> the rules that are for this client
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
         """Return a reply, an `Asked`, or None, like `pydns.serve.fast.Responder.respond`."""
         address = port.address
         rules = self._of_clients.get(address)
         if rules is None:
-            rules = self._learn(address)  # the worker's self-check has no address, so no rules apply to it
+            rules = self._learn(address)  # the worker's self-check has no address, so no rule applies to it
         if not rules:
             return self._respond(message, transaction, port)
         query = parse_query(message)
@@ -89,7 +90,7 @@ class AccessList:
         return reply
 
     def _learn(self, address: bytes) -> list[Rule]:
-        """Return the rules that may apply to questions of a client, and keep them in `_of_clients`."""
+        """Return the rules that are for a client, and keep them in `_of_clients`."""
         if len(self._of_clients) >= _MOST_CLIENTS:
             self._of_clients.clear()
         found = [rule for rule in self._rules if address and rule.is_for_client(address)]
@@ -107,7 +108,10 @@ def rules_of(config: Config) -> list[Rule]:
 
 
 def deciding(rules: Sequence[Rule], asker: bytes, qname: bytes, qtype: int) -> int | None:
-    """Return the index of the first rule that applies to a question, or None. `asker` is the client's address."""
+    """Return the index of the first rule that applies to a question, or None if no rule applies.
+
+    `asker` is the client's address.
+    """
     checked = enumerate(rules)
     return next((at for at, rule in checked if rule.is_for_client(asker) and rule.is_for(qname, qtype)), None)
 

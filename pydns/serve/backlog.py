@@ -1,22 +1,20 @@
-"""Limits the time that queries wait in a UDP socket: an answer that comes too late is wasted work.
+"""Limits the time that queries wait in a UDP socket, because an answer that comes too late is wasted work.
 
-The queue is the receive buffer of the socket. The kernel limits the queue in octets, not in time. A worker with a CPU
-core of its own answers a full buffer in 50 ms. A worker with a CPU limit of a twentieth of a core needs more than a
-second. In an overload the buffer is always full, so every answer would come too late. Rules:
+The queue is the receive buffer of the socket. The kernel limits its octets, but not the time that datagrams wait in it.
+A worker with a CPU core of its own answers a full buffer in 50 ms. A worker with a CPU limit of a twentieth of a core
+needs more than a second for it. In an overload the buffer is always full, so every answer would come too late. Rules:
 
-1. Nothing is limited while one system call empties the queue, or while datagrams wait less than `_CROWDED_S`.
-2. An overload begins when a third of the queue is full. It also begins when, for some time, datagrams have waited
-   longer than `_LONGEST_S`. Then the worker restricts the clients that send more than their share
-   (`pydns.serve.shares`). The kernel passes only a share of their datagrams. Of the datagrams that the kernel passes,
-   the worker discards those that have waited longer than `_SHORT_S`. A discarded datagram costs a tenth of the time of
-   an answer. A datagram that the kernel drops costs nothing. So the queue doesn't become full, and other clients lose
-   no datagrams.
-3. If the other clients alone send too much, the worker discards all datagrams that have waited for `_LONGEST_S`, from
-   any client. It also makes the buffer so small that it can answer all datagrams in it in half of that time. The kernel
-   drops datagrams that don't fit into the buffer.
-4. Datagrams that came before this worker started had to wait for its start. The worker answers all of them.
-5. While no datagrams wait, the worker doesn't look at the queue at intervals. A look takes five system calls for each
-   socket.
+1. Nothing is limited while one system call empties the queue, or while datagrams wait for less than `_CROWDED_S`.
+2. An overload begins when a third of the buffer is full, or when datagrams have waited longer than `_LONGEST_S` for
+   some time. Then the worker restricts the clients that send more than their share (`pydns.serve.shares`). The kernel
+   passes only a share of the datagrams of these clients. Of the datagrams that it passes, the worker discards those
+   that have waited longer than `_SHORT_S`. A discarded datagram takes a tenth of the time of an answer, and a datagram
+   that the kernel drops takes no time. So the buffer doesn't become full, and no other client loses datagrams.
+3. If the clients that aren't restricted send too much together, the worker discards all datagrams that have waited
+   longer than `_LONGEST_S`. It also makes the buffer so small that it can answer a full buffer in half of `_LONGEST_S`.
+   The kernel drops datagrams that don't fit into the buffer.
+4. Datagrams that came before this worker started had to wait until it started. The worker answers all of them.
+5. While no datagrams wait, `look` isn't called at intervals, because a call takes five system calls for each socket.
 """
 
 import socket
@@ -31,56 +29,60 @@ from pydns.serve.datagrams import BATCH, Inbox
 from pydns.serve.restriction import Restriction
 from pydns.serve.shares import Shares
 
-LOOK_S = 0.1  # interval between two calls of `look` while `needs_looks` is True
-_LONGEST_S = 0.4  # a quarter of the shortest client timeout in common use
-_SHORT_S = _LONGEST_S / 4  # a CPU limit may make a worker pause for this long
+LOOK_S = 0.1  # seconds between two calls of `look` while `needs_looks` is True
+_LONGEST_S = 0.4  # a quarter of the shortest timeout that clients commonly use
+_SHORT_S = _LONGEST_S / 4  # a worker with a CPU limit may pause for this long
 _CROWDED_S = 0.01
-_COUNTED = 2  # only every second datagram is counted, because counting costs more than 0.1 µs for each
-_LASTING_S = 0.2  # a shorter wait may be a pause of the worker, which isn't an overload
-_LEAST = 64 << 10  # the smallest buffer, in octets as the kernel counts them: 80 queries
-_QUERY_OCTETS = 832  # octets that the kernel counts for a short query
-_SIOCGSTAMP = 0x8906  # returns the arrival time of the datagram that was received last (socket(7))
+_COUNTED = 2  # only every second datagram is counted, because counting a datagram takes more than 0.1 µs
+_LASTING_S = 0.2  # how long datagrams must have waited too long; a pause of the worker isn't an overload
+_LEAST = 64 << 10  # the smallest buffer, in octets as the kernel counts them; it has room for 80 queries
+_QUERY_OCTETS = 832  # how many octets the kernel counts for a short query
+_SIOCGSTAMP = 0x8906  # request of ioctl that returns when the last received datagram arrived (socket(7))
 _TIMEVAL = struct.Struct("@ll")
-_SO_MEMINFO = 55  # asm-generic/socket.h
-_MEMINFO = struct.Struct("@II")  # from linux/sock_diag.h: octets in the queue, and the maximum of octets
+_SO_MEMINFO = 55  # number of the socket option, from asm-generic/socket.h
+_MEMINFO = struct.Struct("@II")  # two values of linux/sock_diag.h: the octets in the queue, and their maximum
 
 
 class Backlog:
-    """The queue of datagrams of one socket."""
+    """The queue of the datagrams that wait in one socket."""
 
     def __init__(self, sock: socket.socket, inbox: Inbox, clock: Callable[[], float] = time.time) -> None:
-        """`inbox` receives the datagrams. `clock` returns Unix time, which the kernel's time stamps use too."""
+        """`inbox` receives the datagrams.
+
+        `clock` returns the seconds since 1970, because the kernel's time stamps count them, too.
+        """
         self.sock = sock
         self._inbox = inbox
         self._shares = Shares()
         self._clock = clock
         self._arrived(0.0)  # this first call makes the kernel stamp all later datagrams
         self._began = clock()
-        self._seen = 0.0  # arrival time of the newest datagram at the previous call of `look`
+        self._seen = 0.0  # when the newest datagram had arrived at the previous call of `look`
         self._restriction = Restriction(sock)
         self._answerable_before = 1.0
-        self._is_small = True  # whether the buffer may be smaller than it can be
+        self._is_small = True  # whether the kernel may allow a larger buffer
         self.needs_looks = True
-        self.crowded: Callable[[], None] = _do_nothing  # called when datagrams wait, so `look` must be called
+        # This is called when datagrams wait, so that the worker calls `look`.
+        self.crowded: Callable[[], None] = _do_nothing
         self._begin_interval(clock())
         self._end_crowd()
 
     def _end_crowd(self) -> None:
         self._is_overloaded = False
         self._shares.forget()
-        self._long_since = inf  # time since which datagrams have waited longer than `_LONGEST_S`
+        self._long_since = inf  # since when datagrams have waited longer than `_LONGEST_S`
 
     def _begin_interval(self, now: float) -> None:
-        """Reset the counts, which cover the time until the next call of `look`."""
+        """Reset the counts. They count datagrams between two calls of `look`."""
         self._looked_at = now
         self._queued_before = self._queued()
-        self._waited = self._answered = self._discarded = 0  # counts of datagrams in full batches that had to wait
-        self._is_late = False  # whether some datagrams were too old
+        self._waited = self._answered = self._discarded = 0  # counts of the datagrams in full batches that had to wait
+        self._is_late = False  # whether the worker has discarded datagrams of all clients
 
     def choose(self, messages: list[bytes]) -> list[bytes]:
-        """Return the messages of a full batch that the worker should answer.
+        """Return those messages of a full batch that the worker should answer.
 
-        Afterwards the inbox contains the senders of these messages, in the same order.
+        Afterwards, the inbox contains the senders of these messages, in the same order.
         """
         now = self._clock()
         arrived = self._arrived(now)
@@ -102,7 +104,7 @@ class Backlog:
         return chosen
 
     def _judge(self, waited_s: float, now: float) -> None:
-        """Find out whether there is an overload, and which clients cause it."""
+        """Find out whether there is an overload, and restrict the clients that cause it."""
         self._waited += BATCH
         self.needs_looks = True
         self.crowded()
@@ -117,7 +119,7 @@ class Backlog:
                 self._restriction.extend(self._shares.greedy, share, now)
 
     def _answerable(self) -> float:
-        """Return the share of datagrams that the worker could answer since the last call of `look`."""
+        """Return the share of the datagrams since the last call of `look` that the worker could answer."""
         growth = max(self._queued() - self._queued_before, 0.0) * self._size() / _QUERY_OCTETS
         return (self._answered + BATCH) / (self._answered + BATCH + growth)
 
@@ -146,22 +148,22 @@ class Backlog:
         self._begin_interval(now)
 
     def see(self) -> None:
-        """Record the senders of the last datagrams. The caller calls this function now and then.
+        """Note the senders of the last datagrams. The worker calls this function now and then.
 
-        If there are several clients, one that sends too much is restricted. If there is only one, it never is.
+        A client that sends too much is restricted only if others send, too. A single client is never restricted.
         """
         if self._shares.has_one_sender:
             self._shares.see([each for each in self._inbox.senders() if any(each)])
 
     def _grow(self) -> None:
-        """Double the buffer, until it is as large as the kernel allows."""
+        """Double the size of the buffer, until it is as large as the kernel allows."""
         size = self._size()
         if size < 2 * RECEIVE_BUFFER:
             self._resize(size * 2)
         self._is_small = self._size() > size
 
     def _arrived(self, now: float) -> float:
-        """Return the arrival time of the last received datagram, or `now` if the kernel has no time stamp yet."""
+        """Return when the last received datagram arrived, or `now` if the kernel has no time stamp yet."""
         try:
             seconds, microseconds = _TIMEVAL.unpack(ioctl(self.sock, _SIOCGSTAMP, bytes(_TIMEVAL.size)))
         except OSError:
@@ -169,7 +171,7 @@ class Backlog:
         return float(seconds + microseconds / 1e6)
 
     def _queued(self) -> float:
-        """Return the part of the queue that is full, from 0 to 1. Return 0 if the kernel doesn't report it."""
+        """Return which part of the buffer is full, from 0 to 1. Return 0 if the kernel doesn't report it."""
         try:
             octets, most = _MEMINFO.unpack(self.sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
         except OSError:
@@ -180,7 +182,7 @@ class Backlog:
         return self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
     def _resize(self, size: int) -> None:
-        # The kernel doubles the size that we set.
+        # The kernel doubles the size that it gets.
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, min(size // 2, RECEIVE_BUFFER))
 
 

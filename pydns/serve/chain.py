@@ -1,4 +1,4 @@
-"""A chain of CNAMEs in which some names are ours and upstreams answer the others: its records, and its current name."""
+"""A chain of CNAMEs in which pydns has the records of some names, and upstreams have those of the others."""
 
 from collections.abc import Callable, Iterable
 
@@ -13,10 +13,10 @@ from pydns.serve.rules import Lead
 
 
 class Chain:
-    """A question whose answer is a chain of names.
+    """A question whose answer is a chain of CNAMEs: the records so far, and the question that has no answer yet.
 
-    The chain keeps the collected records without name compression. An owner that equals the client's qname is the
-    exception: it is a pointer to the question.
+    The chain keeps the records without name compression. Only an owner that equals the name in the client's question is
+    a pointer to the question.
     """
 
     def __init__(
@@ -29,10 +29,10 @@ class Chain:
         go_on: "Callable[[Chain, bytes], None]",
         source: bytes | None = None,
     ) -> None:
-        """`finish` takes the whole answer. `go_on` asks for the last CNAME target of an answer.
+        """`finish` gets the whole answer. `go_on` gets the last CNAME target of an answer, and looks it up.
 
-        `source` contains the octets of the client's IP address. With it, the forwarder limits how many questions one
-        client may have open.
+        `source` contains the octets of the client's IP address. The forwarder counts the client's places by this
+        address.
         """
         self.source = source
         self._go_on = go_on
@@ -49,14 +49,14 @@ class Chain:
 
     @property
     def address(self) -> bytes:
-        """The octets of the client's IP address. The records of our zones may depend on the address."""
+        """The octets of the client's IP address. In zones of pydns, records may depend on the address."""
         return self.source or b""
 
     def below(self, lead: Lead) -> "Chain":
-        """Return a chain for the question that a rule makes of this chain's question.
+        """Return a new chain, for the question that a rule makes of this chain's question.
 
-        The answer to the new question becomes the answer to the old one. The names of both chains are counted together,
-        so rules and upstreams can't cause an endless chain.
+        The answer to the new question becomes the answer to this chain's question. The names of both chains are counted
+        together, so rules and upstreams can't cause an endless chain.
         """
         asked = self.question
         sub = Chain(
@@ -72,7 +72,7 @@ class Chain:
         return sub
 
     def add(self, rrsets: Iterable[RRset]) -> None:
-        """Add records of our zones to the answer."""
+        """Add records of zones of pydns to the answer."""
         for rrset in rrsets:
             self._is_authentic = False
             self._records += self._wire(rrset)
@@ -87,7 +87,7 @@ class Chain:
         return True
 
     def answered(self, answer: UpstreamAnswer) -> None:
-        """Add the upstream's answer to the current question. Then go on to the next name, or finish."""
+        """Take the upstream's answer to the current question. Then look up the target of its last CNAME, or finish."""
         records = self._records + uncompressed(self.question, answer, self._client_qname)
         count = self._count + int.from_bytes(answer.counts[:2])
         self._is_authentic &= answer.is_authentic
@@ -100,19 +100,19 @@ class Chain:
             self._finish(UpstreamAnswer(*whole))
 
     def end(self, rcode: Rcode, authorities: Iterable[RRset] = (), reason: Reason | None = None) -> None:
-        """Finish without asking upstreams: the table has the rest of the chain, or the chain is too long."""
+        """Finish without an upstream, because the table has the rest of the chain, or because the chain is too long."""
         authority = b"".join([self._wire(rrset) for rrset in authorities])
         counts = self._count.to_bytes(2) + sum(len(rrset.rdatas) for rrset in authorities).to_bytes(2)
         self._finish(UpstreamAnswer(rcode, counts, self._records + authority, reason))
 
     def _wire(self, rrset: RRset) -> bytes:
-        # With a pointer to the question, the client sees the owner in the spelling of its own query.
+        # A pointer to the question makes the client see the owner as it spelled the name in its query.
         owner = TO_QUESTION if rrset.owner == self._client_qname else rrset.owner
         return _wire(owner, rrset)
 
 
 def reverted(lead: Lead, asked: bytes, answer: UpstreamAnswer) -> UpstreamAnswer:
-    """Return the answer to the question `asked`, made from the answer to the question of `lead`."""
+    """Return the answer to the question `asked`. `answer` is the answer to the question of `lead`."""
     looked_up = lead.qname + lead.qtype.to_bytes(2) + asked[-2:]
     records = uncompressed(looked_up, answer)
     count = int.from_bytes(answer.counts[:2])

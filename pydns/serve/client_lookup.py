@@ -1,8 +1,8 @@
 """Looks up the names of clients for the query log of a worker (`pydns.table.client_names`).
 
-The table has no key for an address. So while the log is on, the worker reads all names. It reads some at a time, and
-answers queries in between. After a change, it reads all names again. Meanwhile, it uses the names from before the
-change. While the log is off, this module does nothing and uses no memory.
+The table has no key for each address. So while the log is on, the worker reads all client names: a few at a time, with
+answers to queries in between. After a change, it reads all names again, and uses the old names until it has read them.
+While the log is off, this module does nothing and uses no memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,31 +14,31 @@ from pydns.table.client_names import ClientNames, entries_in_pieces
 if TYPE_CHECKING:
     from pydns.table.reader import Reader
 
-_PIECE = 10  # entries that are read at once. The Pods of 10 nodes take about 1 ms
-_PAUSE_S = 0.01  # pause between two pieces
-_LOOK_S = 0.5  # interval at which to look for a change
-_SHARE = 20  # after all names are read, pause this many times as long as reading took
+_PIECE = 10  # how many entries are read at once; reading the Pods of 10 nodes takes about 1 ms
+_PAUSE_S = 0.01  # seconds between reading two pieces
+_LOOK_S = 0.5  # seconds between two looks for a change
+_SHARE = 20  # after all names are read, the pause lasts this many times as long as reading took
 _MAX_TEXTS = 10_000
 
 
 class ClientLookup:
-    """The names of clients, which are kept current while the query log is on."""
+    """Looks up the names of clients. While the query log is on, it keeps the names current."""
 
     def __init__(self, table: "Reader", call_later: Callable[[float, Callable[[], None]], object]) -> None:
-        """`call_later` is the method of the event loop."""
+        """`call_later` is the event loop's method."""
         self._table = table
         self._call_later = call_later
         self._is_wanted = False
         self._is_due = False
         self._names = ClientNames()
         self._texts: dict[bytes, tuple[str, str]] = {}  # name and labels; unpacking them takes 50 µs
-        self._commit = -1  # the commit whose names are known, or are being read
+        self._commit = -1  # the commit from which the names were read, or are being read
         self._reading: Iterator[list[tuple[bytes, bytes]]] | None = None
         self._next = ClientNames()  # the names that are being read
         self._spent_s = 0.0
 
     def want(self, *, is_wanted: bool) -> None:
-        """Start or stop keeping the names."""
+        """Begin or end keeping the names current."""
         if self._is_wanted and not is_wanted:
             self._names, self._next, self._reading, self._commit = ClientNames(), ClientNames(), None, -1
             self._texts.clear()
@@ -62,7 +62,7 @@ class ClientLookup:
             self._call_later(self._read(), self._go_on)
 
     def _read(self) -> float:
-        """Read a piece if there is something to read. Return the time until the next call, in seconds."""
+        """Read a piece of the names, if any must be read. Return the seconds until the next call."""
         began = monotonic()
         if self._reading is None:
             with self._table.transaction() as transaction:

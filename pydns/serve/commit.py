@@ -1,7 +1,7 @@
-"""The zones of the commit that the worker reads, and cached facts about names in this commit.
+"""The commit of the table that the worker reads: its zones, and facts about names that the worker keeps.
 
-All facts that depend on the commit are kept here, so a new commit matters only in this module. The
-callers are `pydns.serve.fast` for each query, `pydns.serve.follow` and `pydns.serve.strict`.
+This module keeps all facts that depend on the commit, so no other module is affected by a new commit. Its callers are
+`pydns.serve.fast` for each query, `pydns.serve.follow` and `pydns.serve.strict`.
 """
 
 from collections.abc import Iterator
@@ -27,44 +27,46 @@ if TYPE_CHECKING:
     from pydns.metrics.meter import Tally
     from pydns.table.reader import Cursor, Reader, Transaction
 
-_REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400  # timers for secondary servers, as in CoreDNS
-# Maximum entries of each dict below, with half a kilobyte each. A search list needs a few for each namespace with
-# clients.
+# Timers of SOA records, which only secondary servers use; as in CoreDNS.
+_REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400
+# The maximum number of entries in each dict of `Commit`. An entry takes half a kilobyte. Search lists need a few
+# entries for each namespace with clients.
 _MAX_NAMES: Final = 16_384
-_SVC, _POD = b"\3svc", b"\3pod"  # labels in a domain
-_ZONES: Final = b"\5_zone"  # the label of a name of kind `ZONES`
-# Maximum octets of a kept answer for a client class. For longer answers, a lookup costs little in comparison.
+_SVC, _POD = b"\3svc", b"\3pod"  # labels directly below a domain of clusters
+_ZONES: Final = b"\5_zone"  # the first label of a name of kind `ZONES`
+# The maximum octets of an answer for a client class that the worker keeps. Finding a longer answer takes little time
+# compared with sending it.
 _MAX_CHOSEN: Final = 512
-# Types and classes of questions whose denial is simple. In zones from files, some types are not simple:
-# `pydns.serve.fast` doesn't find records of these types, even if they exist (rule 3 there).
+# Types and classes of questions that the fast path may deny. In zones from files, it can't deny some of these types,
+# because it doesn't find records of such a type even if they exist (`pydns.serve.fast`, rule 3).
 _SPECIAL = (SOA, OPT, IXFR, AXFR, ANY)
 ORDINARY: Final = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if rtype not in _SPECIAL)
 _ORDINARY_IN_FILES: Final = frozenset(each for each in ORDINARY if not is_lettered(int.from_bytes(each[:2])))
 
-# Two OPT records for a denial, both with its reason. The second one has DO.
+# Two OPT records with the reason of a denial. In the second one, DO is set.
 Endings = tuple[bytes, bytes]
-# Maximum octets of a denial. The parent of the denied name and the names in the SOA record are not included.
+# The maximum octets of a denial, without the parent of the denied name and without the names in the SOA record.
 _DENIAL_SIZE = HEADER + 1 + name.MAX_LABEL + 4 + 12 + 20 + OPT_SIZE + LONGEST_OPTION
 _PLAIN_ENDINGS: Endings = compose_opt(False), compose_opt(True)
 
-# Rows that count the denials of a type: one row for names that exist, one for missing names.
+# The rows of the tally that count the denials of a type: one row for names that exist, and one for missing names.
 Denials = tuple[Lists, Lists]
 
 
 class Zone(NamedTuple):
-    """A zone of the commit."""
+    """A zone of the commit, with values that the worker derives from its facts."""
 
-    tree: bytes  # tree key of the apex
+    tree: bytes  # the tree key of the apex
     facts: ZoneFacts
     text: str  # the apex as text
     apex_length: int
-    authorities: dict[int, bytes]  # offset of the apex in the message -> the SOA record of a denial
-    denials: tuple[dict[bytes, Denials], ...]  # for each transport: type and class -> rows of the counts
-    is_complete: bool  # whether all names are listed; then a name that the table lacks doesn't exist
-    longest_parent: int  # octets of the longest name below which every denial fits into `PLAIN_SIZE`
+    authorities: dict[int, bytes]  # offset at which a message contains the apex -> the SOA record of a denial
+    denials: tuple[dict[bytes, Denials], ...]  # for each transport, a dict: type and class -> rows of the tally
+    is_complete: bool  # whether the table has all names of the zone, so that any other name doesn't exist
+    longest_parent: int  # the maximum octets of a name so that every denial directly below it fits into `PLAIN_SIZE`
 
     def learn_denials(self, tally: "Tally", type_and_class: bytes, ordinary: frozenset[bytes]) -> Denials | None:
-        """Return the rows that count denials of a type, or None if denials of this type are not simple."""
+        """Return the rows that count denials of a type. Return None if the fast path must not deny this type."""
         if type_and_class not in ordinary:
             return None
         rtype = int.from_bytes(type_and_class[:2])
@@ -73,25 +75,25 @@ class Zone(NamedTuple):
         return learned
 
 
-# Facts about a name, kept because clients ask for names below it. They are its tree key, its zone, whether every
-# existing child is in the table, and for which types and classes a denial is simple. It is a plain tuple because Python
-# unpacks a plain tuple 0.02 µs faster than a NamedTuple.
+# Facts about a name, for questions about the names directly below it: its tree key, its zone, whether the table has
+# every existing name below it, and which types and classes the fast path may deny. They form a plain tuple, because
+# unpacking a NamedTuple takes 0.02 µs more.
 Parent = tuple[bytes, Zone, bool, frozenset[bytes]]
 
 
-# The answer for a client: the key by which its records rotate, and the compiled answer. The key is empty if the records
-# don't rotate.
+# The answer for a client: the key under which the rotations of its records are counted, and the compiled answer. The
+# key is empty if the records aren't rotated.
 Chosen = tuple[bytes, bytes]
 
 
 class Sender(Protocol):
-    """The client that gets an answer. Only its address is known here."""
+    """The client that gets an answer. This module needs only its address."""
 
     @property
     def address(self) -> bytes:
         """The octets of the client's IP address.
 
-        They are empty if the address is unknown. Then the client has no classes.
+        They are empty if the address is unknown. Such a client has no classes.
         """
 
 
@@ -105,7 +107,7 @@ NOBODY: Final = At(b"")  # the sender of questions without a client
 
 
 class Once:
-    """A sender whose address is looked up only once, when it is first needed."""
+    """A sender whose address is looked up only once: when it is first needed."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
@@ -113,48 +115,50 @@ class Once:
 
     @property
     def address(self) -> bytes:
-        """The octets of its IP address."""
+        """The octets of the sender's IP address."""
         if self._address is None:
             self._address = self._sender.address
         return self._address
 
 
 class Commit:
-    """The commit of the latest transaction. Not safe for use by several threads."""
+    """The commit that the current transaction sees. Not safe for use by several threads."""
 
     def __init__(self, table: "Reader") -> None:
         self.facts = Facts(FORMAT, name.ROOT, [], 0, False, 0)
         self.transaction: Transaction | None = None
         self.names: Cursor  # a cursor of `transaction`
         self.zones: dict[bytes, Zone] = {}  # apex -> zone
-        # A negative offset. From there to the end, a question has its domain, type and class. These octets mostly
-        # identify the zone. The longest domain determines the offset, because shorter ends of two zones could be equal.
+        # A negative offset into a question. The octets from there to the end contain the longest domain of clusters,
+        # the type and the class. In most cases, these octets identify the zone. With a shorter end, questions for
+        # different zones could end with the same octets.
         self.tail = 0
-        # Tree key of the name above the namespaces of pods -> TTL of its records. Each domain has one such name.
+        # Tree key of the name directly above the namespaces of pods -> TTL of the pods' records. Each domain of
+        # clusters has one such name.
         self._pod_trees: dict[bytes, int] = {}
         self._domain_trees: frozenset[bytes] = frozenset()
-        # The fast path has references to the next four objects, so we clear the objects but never replace them.
-        self.parents: dict[bytes, Parent] = {}  # wire name -> facts about the name
-        self.foreign: set[bytes] = set()  # wire names that have no names of ours below them
-        # octets of an address, followed by a question -> the answer for this client
+        # The fast path has references to the next four objects, so they are cleared, but never replaced.
+        self.parents: dict[bytes, Parent] = {}  # name -> facts about the name
+        self.foreign: set[bytes] = set()  # names outside the zones of pydns, without a host below them
+        # a client's address, followed by a question -> the answer for this client
         self.chosen: dict[bytes, Chosen] = {}
-        # Wire name -> the OPT records of denials for the names directly below it. A name is left out if its children
-        # have different reasons.
+        # Name -> the OPT records of denials of names directly below it. If these denials can have different reasons,
+        # the name isn't in this dict.
         self.endings: dict[bytes, Endings] = {}
         self.no_type = _endings(Reason.NO_TYPE)  # the OPT records of NODATA
-        self.sends_reasons = True  # whether clients with EDNS get the reason of a reply that isn't a success
-        self._imports: tuple[bytes, ...] = ()  # tree keys of the names above the namespaces of ServiceImports
+        self.sends_reasons = True  # whether clients that send EDNS get the reason of a reply that isn't a success
+        self._imports: tuple[bytes, ...] = ()  # tree keys of the names directly above the namespaces of ServiceImports
         self.rules = Rules()
         self._table = table
         self._id = -1
-        self._classes: dict[bytes, Classes] = {}  # octets of a client's address -> the client's classes
-        self._above: set[bytes] = set()  # names above an apex, or above a route within a zone
+        self._classes: dict[bytes, Classes] = {}  # a client's address -> the client's classes
+        self._above: set[bytes] = set()  # the ancestors of each apex, and of the domain of each route within a zone
         self._routes = Routes(())
-        self._has_routes_within = False  # whether the domain of a route is within a zone
-        self._zone_texts: dict[bytes, str] = {}  # name -> the text of the zone that contains it
+        self._has_routes_within = False  # whether the domain of a route is within a zone that doesn't fall through
+        self._zone_texts: dict[bytes, str] = {}  # name -> the apex, as text, of the zone that contains the name
 
     def begin(self, transaction: "Transaction") -> None:
-        """Use a new transaction. If it shows a new commit, load the facts of that commit."""
+        """Use a new transaction. If it sees a new commit, load the facts of this commit."""
         if transaction is self.transaction:
             return
         self.transaction = transaction
@@ -164,8 +168,8 @@ class Commit:
         self._id = transaction.id()
         before, self.facts = self.facts, self._table.facts(transaction)
         for known in self.zones.values():
-            known.authorities.clear()  # the serial changed
-        self.foreign.clear()  # there may be a new host
+            known.authorities.clear()  # the SOA records contain the serial, which may have changed
+        self.foreign.clear()  # there may be a new host below one of these names
         self.chosen.clear()
         self.endings.clear()
         if before.classes_commit != self.facts.classes_commit:
@@ -174,7 +178,7 @@ class Commit:
             self._take_zones(self.facts)
 
     def configure(self, config: Config) -> None:
-        """Apply the keys of the configuration about reasons, and the rules for all clients."""
+        """Apply the configuration: whether clients get reasons, and the rules for all clients."""
         self.rules = Rules(config)
         self.sends_reasons = config.edns.ede
         self.no_type = _endings(Reason.NO_TYPE) if self.sends_reasons else _PLAIN_ENDINGS
@@ -185,7 +189,7 @@ class Commit:
     def ruled_by(self, rules: Rules) -> Iterator[None]:
         """Apply the rules of a view within the `with` block.
 
-        Only tools call this: `pydns.serve.views` does the same in less time.
+        Only tools call this function. `pydns.serve.views` does the same in less time.
         """
         common, self.rules = self.rules, rules
         try:
@@ -194,11 +198,14 @@ class Commit:
             self.rules = common
 
     def why_missing(self, qname: bytes, zone: Zone) -> Reason:
-        """Return why a name in lower case doesn't exist in its zone. This takes at most four seeks in the table."""
+        """Return why `qname`, a name in lower case, doesn't exist in its zone.
+
+        This takes at most four seeks in the table.
+        """
         tree = name.tree_key(qname)
         apex = zone.tree
         if apex not in self._domain_trees and apex not in self._imports:
-            # A static zone without an apex denies all its names.
+            # A static zone in which not even the apex exists is a blocked domain, or a special name.
             is_denied = zone.facts.is_static and not self._exists(apex)
             return Reason.BLOCKED if is_denied else Reason.NO_NAME
         ends = _ends(tree, len(apex), 3)
@@ -214,22 +221,25 @@ class Commit:
         return Reason.NO_ENDPOINT if self._exists(tree[: ends[2]]) else Reason.NO_SERVICE
 
     def why_nxdomain(self, qname: bytes, transaction: "Transaction") -> Reason | None:
-        """Return why a name in lower case doesn't exist, or None if no zone of ours contains the name."""
+        """Return why `qname`, a name in lower case, doesn't exist.
+
+        Return None if no zone of pydns contains the name.
+        """
         self.begin(transaction)
         zone = self.zone_of(qname)
         return None if zone is None else self.why_missing(qname, zone)
 
     def learn_ending(self, parent: bytes, qname: bytes, zone: Zone) -> Endings:
-        """Return the OPT records of NXDOMAIN for a name directly below `parent`.
+        """Return the OPT records of an NXDOMAIN for `qname`, a name directly below `parent`.
 
-        Keep the OPT records in `endings`, unless other names below `parent` may have another reason.
+        The OPT records are kept in `endings`, unless another name below `parent` may have another reason.
         """
         reason = self.why_missing(qname, zone)
         found = _endings(reason) if self.sends_reasons else _PLAIN_ENDINGS
         if reason in (Reason.NO_SERVICE, Reason.NO_READY_ENDPOINT):
             tree = name.tree_key(qname)
             unready = unready_key(name.tree_key(parent))
-            is_service = _ends(tree, len(zone.tree), 4)[2:] == [len(tree)]  # the parent is a namespace
+            is_service = _ends(tree, len(zone.tree), 4)[2:] == [len(tree)]  # whether the parent is a namespace
             if is_service and self.names.set_range(unready) and self.names.key().startswith(unready):
                 return found
         if len(self.endings) >= _MAX_NAMES:
@@ -243,7 +253,7 @@ class Commit:
     def set_routes(self, routes: Routes) -> None:
         """Apply the routes to upstreams.
 
-        If a route's domain is within a zone of ours, upstreams answer the names of that domain.
+        If the domain of a route is within a zone of pydns, upstreams answer for the names in this domain.
         """
         self._routes = routes
         self.foreign.clear()
@@ -262,7 +272,7 @@ class Commit:
         for zone in facts.zones:
             above = list(name.ancestors(zone.apex))
             is_clusters = not of_cluster.isdisjoint([zone.apex, *above])
-            if is_clusters and zone.is_static:  # the cluster may add a name to a file's zone at any time
+            if is_clusters and zone.is_static:  # the cluster may add a name to the zone of a file at any time
                 zone = msgspec.structs.replace(zone, ttl_s=min(zone.ttl_s, least_ttl_s))
             is_complete = zone.is_known and zone.is_listed and (facts.synced or not is_clusters)
             tree, text = name.tree_key(zone.apex), name.to_text(zone.apex)
@@ -270,8 +280,8 @@ class Commit:
             room = PLAIN_SIZE - _DENIAL_SIZE - len(zone.mname) - len(zone.rname)
             self.zones[zone.apex] = Zone(tree, zone, text, len(zone.apex), {}, denials, is_complete, room)
             self._above.update(above)
-        # If a zone falls through, upstreams are asked for the names that it lacks. So routes within such a zone work
-        # anyway.
+        # If a zone falls through, upstreams are asked for the names that it lacks. So a route within such a zone needs
+        # no special treatment.
         self._has_routes_within = False
         for domain in self._routes.domains - self.zones.keys():
             zone_around = self.innermost_zone(domain)
@@ -280,10 +290,10 @@ class Commit:
                 self._above.update(name.ancestors(domain))
 
     def zone_of(self, qname: bytes) -> Zone | None:
-        """Return the zone that contains a name in lower case.
+        """Return the zone that must answer for `qname`, a name in lower case.
 
-        If several zones contain the name, return the innermost zone. Return None if a route with a longer domain
-        takes the name.
+        If several zones contain the name, it is the innermost zone. Return None if no zone contains the name, or if a
+        route with a longer domain does.
         """
         zone = self.innermost_zone(qname)
         if zone is None or not self._has_routes_within or zone.facts.falls_through:
@@ -292,17 +302,17 @@ class Commit:
         return None if route is not None and len(route.domain) > len(zone.facts.apex) else zone
 
     def has_route_below(self, domain: bytes, qname: bytes) -> bool:
-        """Return whether a name belongs to a route whose domain is below `domain`."""
+        """Return whether the route of a name has a longer domain than `domain`."""
         route = self._routes.find(qname)
         return route is not None and len(route.domain) > len(domain)
 
     def innermost_zone(self, qname: bytes) -> Zone | None:
-        """Return the innermost zone of ours that contains a name in lower case, even if a route takes the name."""
+        """Return the innermost zone that contains a name in lower case, even if a route has a longer domain."""
         zone = self.zones.get(qname)
         return zone or next((self.zones[each] for each in name.ancestors(qname) if each in self.zones), None)
 
     def zone_text(self, reply: bytes) -> str:
-        """Return the zone under which metrics count a reply of pydns, or a dot if no zone of ours contains the name."""
+        """Return the zone under which metrics count a reply, or a dot if no zone of pydns contains the name."""
         qname = reply[HEADER : question_end(reply) - 4].lower()
         text = self._zone_texts.get(qname)
         if text is None:
@@ -314,10 +324,10 @@ class Commit:
         return text
 
     def learn(self, parent: bytes) -> Parent | None:
-        """Return the facts about a name and add them to `parents`. If the name isn't ours, add it to `foreign`.
+        """Return the facts about a name, and add them to `parents`. A name outside all zones is added to `foreign`.
 
-        Return None if the name isn't ours, if it isn't a well-formed name in lower case, or if zones or hosts are
-        below it.
+        Return None if the name is outside all zones of pydns, if it isn't a well-formed name in lower case, or if a
+        zone or a host is below it.
         """
         zone = self.zones.get(parent)
         position, last = 0, len(parent) - 1
@@ -334,7 +344,7 @@ class Commit:
             zone = self.zone_of(parent)
         if zone is not None:
             if len(parent) > zone.longest_parent:
-                return None  # the strict path truncates long replies
+                return None  # a denial may be too long, so the strict path must compose it
             if len(self.parents) >= _MAX_NAMES:
                 self.parents.clear()
             is_open = zone.facts.falls_through or not zone.facts.is_plain or tree.startswith(tuple(self._pod_trees))
@@ -343,7 +353,7 @@ class Commit:
             learned = self.parents[parent] = tree, zone, zone.is_complete and not is_open, ordinary
             return learned
         if self.names.set_range(tree) and self.names.key().startswith(tree):
-            return None  # there are hosts below the name
+            return None  # a host is below the name
         if tree and self.split_wildcard(tree) is not None:
             return None
         if len(self.foreign) >= _MAX_NAMES:
@@ -352,10 +362,10 @@ class Commit:
         return None
 
     def split_wildcard(self, tree: bytes) -> bytes | None:
-        """Return the wildcard that covers a name outside our zones, if the wildcard has answers for client classes.
+        """Return the wildcard that covers a name outside all zones, if the wildcard has answers for client classes.
 
-        The wildcard doesn't apply if the table has a closer ancestor of the name. Names that only upstreams have don't
-        matter.
+        A wildcard doesn't cover the name if the table has a closer ancestor of the name. Names that only upstreams have
+        aren't considered.
         """
         starts = [0]
         while starts[-1] + 1 + tree[starts[-1]] < len(tree):
@@ -373,19 +383,22 @@ class Commit:
         return None
 
     def has_apex_within(self, tail: bytes) -> bool:
-        """Return whether an apex is longer than `tail` and ends with it.
+        """Return whether an apex is longer than `tail`, and ends with `tail`.
 
-        If so, names that end with `tail` can belong to different zones.
+        Then names that end with `tail` can belong to different zones.
         """
         return any(len(apex) > len(tail) and apex.endswith(tail) for apex in self.zones)
 
     def kind(self, tree: bytes) -> bytes | None:
-        """Return the value at a key of the tree of names, or None."""
+        """Return the value that `names` has for a tree key, or None."""
         assert self.transaction is not None
         return self.transaction.get(tree, db=self._table.names)
 
     def answer(self, key: bytes, sender: Sender) -> bytes | None:
-        """Return the compiled answer for the sender, or None if the table has none. An empty answer means NODATA."""
+        """Return the compiled answer for the sender, or None if the table has no answer.
+
+        An empty answer means NODATA.
+        """
         assert self.transaction is not None
         compiled = self.transaction.get(key)
         if compiled is None or compiled[0] <= 1:
@@ -396,8 +409,8 @@ class Commit:
     def class_answer(self, key: bytes, plain: bytes, address: bytes) -> tuple[bytes, bytes]:
         """Return two values: the key of the answer for the client at `address`, and the answer.
 
-        The first class of the client with an answer determines the answer. If no class has one, the answer is `plain`.
-        An empty answer means NODATA. The answer may also be a `plain` that contains only levels of classes
+        The answer is that of the client's first class that has one. If no class of the client has one, the answer is
+        `plain`. An empty answer means NODATA. The answer may also be a `plain` that contains only levels of classes
         (`is_plain_answer`).
         """
         assert self.transaction is not None
@@ -416,7 +429,7 @@ class Commit:
     def choose(self, key: bytes, plain: bytes, address: bytes) -> Chosen | None:
         """Return the answer for the client at `address`, and keep it in `chosen`.
 
-        Return None if the client gets no records.
+        Return None if the client gets no records, or has no answer.
         """
         answer_key, compiled = self.class_answer(key, plain, address)
         if not is_plain_answer(compiled):
@@ -429,7 +442,7 @@ class Commit:
         return found
 
     def stored(self, owner: bytes, rtype: int) -> RRset:
-        """Return the RRset in the table that clients without a class get.
+        """Return the RRset of the table that clients without a class get.
 
         The caller must know that the RRset exists.
         """
@@ -438,10 +451,9 @@ class Commit:
         return decompile(key, self.transaction.get(key, b""))[0]
 
     def first_type(self, owner: bytes) -> int | None:
-        """Return one record type of a name for the answer to ANY (RFC 8482 section 4.1), or None if there is no such
-        type.
+        """Return the record type with which pydns answers ANY for a name (RFC 8482 section 4.1), or None.
 
-        DS is never returned. At a delegation, DS is the only type that we have, because other servers have the other
+        The result is never DS. At a delegation, pydns has only the DS records, because other servers have all other
         records.
         """
         assert self.transaction is not None
@@ -449,7 +461,10 @@ class Commit:
         return next((rtype for rtype in types if rtype != DS), None)
 
     def authority(self, zone: ZoneFacts, apex_at: int) -> bytes:
-        """Compose the SOA record of a denial, for a message that contains the apex at the offset `apex_at`."""
+        """Compose the SOA record of a denial.
+
+        The message contains the apex at the offset `apex_at`, to which the owner points.
+        """
         pointer = (0xC000 | apex_at).to_bytes(2)
         names = [
             each[: -len(zone.apex)] + pointer if name.is_at_or_below(each, zone.apex) else each
@@ -463,7 +478,7 @@ class Commit:
         return RRset(zone.apex, SOA, zone.ttl_s, (zone.mname + zone.rname + self._soa_timers(zone),))
 
     def host_soa(self, qname: bytes) -> RRset:
-        """Return the SOA RRset for a host outside our zones. Its apex is the name of the host."""
+        """Return the SOA RRset for a host outside the zones of pydns. Its owner is the name of the host."""
         return self.soa(msgspec.structs.replace(self.zones[self.facts.domain].facts, apex=qname))
 
     def _soa_timers(self, zone: ZoneFacts) -> bytes:
@@ -471,7 +486,7 @@ class Commit:
         return zone.soa_timers or of_cluster.timers()
 
     def zoned_service(self, tree: bytes) -> tuple[bytes, bytes] | None:
-        """Return the tree key of the Service and the directive in a name such as ZONE.pin._zone.SERVICE."""
+        """Return the Service's tree key, and the label `pin` or `prefer`, of a name such as ZONE.pin._zone.SERVICE."""
         at = 0
         while _ZONES in tree and at < len(tree):
             end = at + 1 + tree[at]
@@ -483,9 +498,9 @@ class Commit:
         return None
 
     def pod_ttl_s(self, tree: bytes) -> int | None:
-        """Return the TTL of a name directly below a namespace in which each pod IP has a name (`pods: insecure`).
+        """Return the TTL of a pod's name, if every address has a name in its namespace (`pods: insecure`).
 
-        Return None if the name isn't such a name.
+        Return None for any other name.
         """
         pod_tree = next((each for each in self._pod_trees if tree.startswith(each)), None)
         if pod_tree is None or len(tree) == len(pod_tree):
@@ -503,7 +518,10 @@ def _endings(reason: Reason) -> Endings:
 
 
 def _ends(tree: bytes, at: int, most: int) -> list[int]:
-    """Return the offsets of the ends of the labels after `at` in a tree key, at most `most` of them."""
+    """Return the offsets at which labels of a tree key end, after the offset `at`.
+
+    At most `most` offsets are returned.
+    """
     found: list[int] = []
     while at < len(tree) and len(found) < most:
         at += 1 + tree[at]

@@ -1,9 +1,9 @@
 """Datagrams in batches: recvmmsg(2) and sendmmsg(2), which Python's socket module lacks.
 
 One system call handles up to `BATCH` datagrams, and no address is converted to a Python tuple and back. Both together
-save 1.4 of the 5.2 µs per query (tests/bench/README.md). The kernel reads and writes buffers that we lay out once. A
-slice copies a datagram from a buffer as `bytes`, or into a buffer. This module uses no event loop and doesn't parse
-DNS.
+save 1.4 of the 5.2 µs that a query took (tests/bench/README.md). The kernel reads and writes buffers that are laid out
+once. A slice copies a datagram from a buffer as `bytes`, or into a buffer. This module uses no event loop and doesn't
+parse DNS.
 """
 
 import ctypes
@@ -18,18 +18,19 @@ from errno import EAGAIN
 from itertools import accumulate
 from typing import Any
 
-BATCH = 64  # datagrams per turn. With fewer, throughput is lower. With more, TCP waits longer (tests/bench/README.md)
-SIZE = 2048  # maximum octets of a received datagram. The kernel cuts longer ones, so they are malformed
+BATCH = 64  # maximum datagrams in a batch; fewer lower the throughput, and more make TCP wait (tests/bench/README.md)
+SIZE = 2048  # maximum octets of a received datagram; the kernel cuts off the rest, so a longer one is malformed
 SEND_SIZE = 4096  # maximum octets of a sent datagram
-NAME_LENGTHS = {socket.AF_INET: 16, socket.AF_INET6: 28}  # address family -> octets of an address
-_IP_AT = {16: (4, 8), 28: (8, 24)}  # octets of an address -> start and end of the IP address in it (ip(7), ipv6(7))
+NAME_LENGTHS = {socket.AF_INET: 16, socket.AF_INET6: 28}  # address family -> octets of a socket address
+# octets of a socket address -> start and end of the IP address in it (ip(7), ipv6(7)).
+_IP_AT = {16: (4, 8), 28: (8, 24)}
 
-# Extra octets between datagrams. If the distance were a power of two, all would begin in the same set of the CPU's
-# cache.
+# Unused octets after each datagram. Without them, the distance of datagrams would be a power of two, and all would
+# begin in the same set of the CPU's cache.
 _APART = 64
-NAME_SIZE = 32  # octets for an address
-_CONTROL_SIZE = 64  # octets for control messages; the destination of a datagram takes 36
-_NAMES = 0  # offset of the first address
+NAME_SIZE = 32  # octets reserved for a socket address
+_CONTROL_SIZE = 64  # octets reserved for control messages; the destination of a datagram takes 36 octets
+_NAMES = 0  # offset of the first socket address in the memory
 _CONTROLS = _NAMES + BATCH * NAME_SIZE
 _DATAGRAMS = _CONTROLS + BATCH * _CONTROL_SIZE
 
@@ -58,7 +59,7 @@ class _Mmsghdr(ctypes.Structure):
 
 
 class _Slots:
-    """Memory for a batch: each datagram with its address and control messages, and the headers that point to these."""
+    """Memory for a batch: datagrams, addresses and control messages, and the headers that point to them."""
 
     def __init__(self, size: int, name_length: int, control_length: int) -> None:
         stride = size + _APART
@@ -75,8 +76,8 @@ class _Slots:
                 header.name, header.name_length = base + _NAMES + place * NAME_SIZE, name_length
             if control_length:
                 header.control, header.control_length = base + _CONTROLS + place * _CONTROL_SIZE, control_length
-        # Each attribute below is a sequence with one field of all headers. An access to a sequence takes 0.02 µs. An
-        # access through ctypes takes ten times as long.
+        # Each of the next attributes is a sequence that contains one field of every header. An access to it takes 0.02
+        # µs. An access through ctypes would take ten times as long.
         self.lengths = _column(self.headers, _Mmsghdr.length.offset, c_uint)
         self.names = _column(self.headers, _Msghdr.name.offset, c_void_p)
         self.control_lengths = _column(self.headers, _Msghdr.control_length.offset, c_size_t)
@@ -85,7 +86,7 @@ class _Slots:
 
 
 def _column(elements: "ctypes.Array[Any]", offset: int, kind: type[Any]) -> "memoryview[int]":
-    """Return one field of all elements: the number of the type `kind` at this offset."""
+    """Return a view on one field of all elements: the number of the type `kind` at the offset `offset`."""
     size = sizeof(kind)
     octets = memoryview(elements).cast("B")
     numbers = octets.cast("Q") if size == 8 else octets.cast("I")
@@ -93,10 +94,10 @@ def _column(elements: "ctypes.Array[Any]", offset: int, kind: type[Any]) -> "mem
 
 
 def addresses_of(names: bytes, name_length: int) -> bytes:
-    """Return the IP addresses in socket addresses of `NAME_SIZE` octets each.
+    """Return the IP addresses in a sequence of socket addresses, which have `NAME_SIZE` octets each.
 
-    An IPv4 address has 4 octets in the result. IPv6 addresses are split into halves of 8 octets. All first halves come
-    before all second halves.
+    An IPv4 address has 4 octets in the result. IPv6 addresses are split into halves of 8 octets: first come the first
+    halves of all addresses, and then the second halves.
     """
     first, end = _IP_AT[name_length]
     size = min(8, end - first)
@@ -105,32 +106,33 @@ def addresses_of(names: bytes, name_length: int) -> bytes:
 
 
 class Inbox:
-    """Receives the datagrams of one socket at a time."""
+    """Receives datagrams in batches, each batch from one socket."""
 
     def __init__(self, name_length: int = 0, *, with_control: bool = False) -> None:
         """Lay out the buffers.
 
-        With `name_length`, they have space for senders' addresses. `with_control` adds control messages.
+        `name_length` is the length of the senders' addresses, or 0 if they aren't needed. `with_control` adds space for
+        control messages.
         """
         self.slots = slots = _Slots(SIZE, name_length, _CONTROL_SIZE if with_control else 0)
         self._starts = slots.starts
         self.memory, self._headers, self._lengths = slots.memory, slots.headers, slots.lengths
         self.name_length = name_length
         self._room = memoryview(array(slots.control_lengths.format, [_CONTROL_SIZE] * BATCH)) if with_control else None
-        self.names = slots.names.tolist()  # memory addresses of the senders' addresses, for an outbox
+        self.names = slots.names.tolist()  # where the senders' addresses are in memory, for an outbox
         first, end = _IP_AT.get(name_length, (0, 0))
         name_starts = range(_NAMES, _NAMES + BATCH * NAME_SIZE, NAME_SIZE)
-        # The slices of `memory` with the senders' IP addresses, one for each datagram of a batch.
+        # The slices of `memory` that contain the senders' IP addresses, one for each datagram of a batch.
         self.addresses = [slice(at + first, at + end) for at in name_starts]
 
     def receive(self, fd: int) -> list[bytes]:
         """Return the datagrams that have arrived, at most `BATCH`. This function doesn't wait.
 
-        If there are fewer than `BATCH`, the socket is empty. Raises OSError if the kernel reports an error of a
-        datagram that was sent earlier.
+        If there are fewer than `BATCH` datagrams, the socket is empty. Raises OSError if the kernel reports an error of
+        a datagram that was sent earlier.
         """
         if self._room is not None:
-            self.slots.control_lengths[:] = self._room  # set the lengths again, because the kernel has overwritten them
+            self.slots.control_lengths[:] = self._room  # the kernel overwrites these lengths with each call
         count = _recvmmsg(fd, self._headers, BATCH, socket.MSG_DONTWAIT, None)
         if count < 0:
             error = ctypes.get_errno()
@@ -143,22 +145,23 @@ class Inbox:
         return [memory[at : at + length] for at, length in zip(self._starts, self._lengths[:count], strict=False)]
 
     def name(self, place: int) -> bytes:
-        """Return the sender's address of one of the last datagrams, in the kernel's format."""
+        """Return the sender's address of a datagram of the last batch, in the kernel's format."""
         at = _NAMES + place * NAME_SIZE
         return self.memory[at : at + self.name_length]
 
     def senders(self, step: int = 1) -> list[bytes]:
-        """Return the IP addresses of the last senders, or only those of every `step`th datagram in a batch.
+        """Return the IP addresses of the senders of the last batch, or only those of every `step`th datagram.
 
-        The result has an address for each datagram of a full batch. Addresses that no batch has used are zeros.
+        The result has an address for each place in a batch. For a place that no batch has used, the address consists of
+        zeros.
         """
         memory = self.memory
         return [memory[at] for at in self.addresses[::step]]
 
     def keep(self, places: Sequence[int]) -> None:
-        """Move the addresses and control messages of some datagrams to the front.
+        """Move the addresses and control messages of some datagrams to the first places.
 
-        `places` has their indices, sorted.
+        `places` contains the indices of these datagrams, sorted.
         """
         memory, lengths = self.memory, self.slots.control_lengths
         for to, place in enumerate(places):
@@ -168,7 +171,7 @@ class Inbox:
             lengths[to] = lengths[place]
 
     def control(self, place: int) -> bytes:
-        """Return the control messages of one of the last datagrams."""
+        """Return the control messages of a datagram of the last batch."""
         at = _CONTROLS + place * _CONTROL_SIZE
         return self.memory[at : at + self.slots.control_lengths[place]]
 
@@ -183,7 +186,7 @@ def short(words: bytes) -> bytes:
     return memoryview(words).cast("H")[low :: size // 2].tobytes()
 
 
-# Datagrams, one after the other, and the octets of each datagram, as machine words. A NamedTuple takes 0.3 µs more.
+# Datagrams, one after the other, and the the octets of each datagram, as machine words. A NamedTuple takes 0.3 µs more.
 Joined = tuple[bytes, "array[int]"]
 
 
@@ -191,7 +194,10 @@ class Outbox:
     """Sends the datagrams of a batch together over one socket."""
 
     def __init__(self, name_length: int = 0, *, with_control: bool = False) -> None:
-        """Lay out the buffers. `name_length` is 0 for connected sockets. `with_control` adds control messages."""
+        """Lay out the buffers.
+
+        `name_length` is 0 for connected sockets. `with_control` adds space for control messages.
+        """
         self._slots = slots = _Slots(SEND_SIZE, name_length, _CONTROL_SIZE if with_control else 0)
         self._starts = slots.starts
         self._memory, self._headers, self._sizes, self._names = slots.memory, slots.headers, slots.sizes, slots.names
@@ -204,18 +210,18 @@ class Outbox:
         self._failed: Callable[[int], bool]
 
     def aim(self, fd: int, failed: Callable[[int], bool]) -> None:
-        """Set the socket, and the function that is called for errors.
+        """Set the socket from which datagrams are sent, and the function that is called for errors.
 
-        If the kernel rejects a datagram, `failed` receives the error. If `failed` returns True, the outbox tries to
-        send the datagram once more.
+        If the kernel rejects a datagram, `failed` gets the number of the error. If `failed` returns True, the outbox
+        tries to send the datagram once more.
         """
         self._fd, self._failed = fd, failed
 
     def put(self, datagram: bytes, name_at: int = 0) -> None:
-        """Queue a datagram of at most `SEND_SIZE` octets, and send the batch if it is full.
+        """Add a datagram of at most `SEND_SIZE` octets to the batch. Send the batch if it is full.
 
-        `name_at` is an item of `Inbox.names`, or 0 for a connected socket. The address in that memory must not change
-        before `send` is called.
+        `name_at` is an item of `Inbox.names`, or 0 for a connected socket. The address at this place in memory must not
+        change before `send` is called.
         """
         place = self._count
         at = self._starts[place]
@@ -229,7 +235,7 @@ class Outbox:
             self.send()
 
     def put_for(self, datagram: bytes, name: bytes, control: bytes) -> None:
-        """Queue a datagram with control messages. `name` is an address that `Inbox.name` returned."""
+        """Add a datagram with control messages to the batch. `name` is an address that `Inbox.name` returned."""
         place = self._count
         at = _NAMES + place * NAME_SIZE
         self._memory[at : at + len(name)] = name
@@ -240,15 +246,15 @@ class Outbox:
         self.put(datagram, self._own_names[place])
 
     def answer_to(self, inbox: Inbox) -> None:
-        """Lay out buffers for `send_joined`. It sends datagrams to the senders in `inbox`."""
+        """Lay out the buffers of `send_joined`, which sends datagrams to the senders in `inbox`."""
         self._joined = _Slots(SEND_SIZE, inbox.name_length, 0)
         self._joined.names[:] = inbox.slots.names
 
     def send_joined(self, datagrams: Sequence[bytes]) -> Joined:
-        """Send one datagram to each sender in the inbox, in the same order. Return the datagrams joined.
+        """Send one datagram to each sender in the inbox, in their order. Return the joined datagrams.
 
-        This takes half the time of a `put` for each datagram and one `send`. Each datagram has at most `SEND_SIZE`
-        octets. If one of them is None, this function raises `TypeError` and sends nothing.
+        This takes half as long as calling `put` for each datagram and then `send`. Each datagram has at most
+        `SEND_SIZE` octets. If one of them is None, this function raises `TypeError` and sends nothing.
         """
         slots = self._joined
         assert slots is not None
@@ -272,7 +278,7 @@ class Outbox:
         return octets, words
 
     def send(self) -> None:
-        """Send the queued datagrams.
+        """Send the datagrams of the batch.
 
         This function doesn't wait. If the kernel's buffer is full, the error is EAGAIN.
         """
@@ -285,7 +291,7 @@ class Outbox:
         has_failed = False
         first: Any = headers
         while True:
-            # A call reports an error only if its first datagram failed.
+            # The system call reports an error only if its first datagram failed.
             sent = _sendmmsg(self._fd, first, count - done, socket.MSG_DONTWAIT)
             if sent > 0:
                 done += sent

@@ -1,7 +1,7 @@
-"""Questions that upstreams answer later: the value that the responder returns for them, and the reply to the client.
+"""Questions that upstreams answer later: the value that the responder returns for one, and the reply to the client.
 
-Today, clients wait only for upstreams. Other code that makes a client wait must also return an `Asked`, and end the
-wait with `Waiting.answer`.
+At present, clients wait only for upstreams. If other code makes a client wait, it must also return an `Asked`, and end
+the wait with `Waiting.answer`.
 """
 
 from collections.abc import Sequence
@@ -18,17 +18,18 @@ from pydns.upstream.key import ASK_AD, ASK_CD, ASK_DO
 
 @final
 class Asked(NamedTuple):
-    """A question for upstreams, and the data that the reply to the client needs."""
+    """A question for upstreams, and what is needed to compose the reply to the client."""
 
     id: bytes
-    question: bytes  # as the client sent it
-    bits: int  # a combination of ASK_DO, ASK_CD and ASK_AD
-    opt: bytes  # the OPT record of the reply; empty if the query had none
+    question: bytes  # the question as the client sent it
+    bits: int  # the flags of the question: a combination of ASK_DO, ASK_CD and ASK_AD
+    opt: bytes  # the OPT record of the reply; empty if the query had no OPT record
     limit: int  # maximum octets of the reply
     query_octets: int
-    zone: str  # text of the zone under which we count the query, or a dot if no zone of ours contains the name
-    chain: Sequence[RRset] = ()  # CNAMEs of our zones; the target of the last one is outside our zones
-    onward: bytes = b""  # the last target of `chain`, or the question's name if a rule replaced that name
+    zone: str  # the zone, as text, under which metrics count the query; a dot if no zone of pydns contains the name
+    chain: Sequence[RRset] = ()  # CNAMEs from zones of pydns; the target of the last one is outside these zones
+    # The last target of `chain`, or the question's name if a rule has replaced the question; else empty.
+    onward: bytes = b""
 
 
 class Waiting(NamedTuple):
@@ -37,16 +38,16 @@ class Waiting(NamedTuple):
     asked: Asked
     port: Port
     peer: Any  # `Port.peer` of the client
-    came: float  # the time when the client's query came
+    came: float  # when the client's query came
 
     def answer(
         self, answer: UpstreamAnswer, now: float, in_batch: bool, origin: Origin, server: str, shows_error: bool
     ) -> None:
-        """Send the reply and count it. With `in_batch`, the caller measures the time for the whole batch.
+        """Send the reply and count it. With `in_batch`, the caller counts the time, for the whole batch.
 
-        `server` is the upstream that answered. It is empty if no upstream did. If the reply is longer than the client
-        accepts, it contains as many whole records as fit, and TC is set. `shows_error` is whether clients may get the
-        extended error of the answer. Observers always get it.
+        `server` is the upstream that answered, or empty if no upstream did. If the reply is longer than the client
+        accepts, it contains as many whole records as fit, and TC is set. `shows_error` says whether the client may get
+        the extended error of the answer. Observers always get it.
         """
         asked, port, peer, came = self
         query_id, question, bits, opt, limit, query_octets, zone, chain, _ = asked
@@ -54,11 +55,12 @@ class Waiting(NamedTuple):
         if opt and extended_error is not None and shows_error:
             opt = with_error(opt, extended_error)
         head = _HEADS[bits & ASK_CD | (_FIRST_IS_OURS if chain else 0)][rcode]
-        if is_authentic and bits & (ASK_AD | ASK_DO):  # other clients may not know AD (RFC 6840 section 5.8)
+        # A client that sent neither AD nor DO may not know AD (RFC 6840 section 5.8).
+        if is_authentic and bits & (ASK_AD | ASK_DO):
             head = head[:1] + bytes([head[1] | AD]) + head[2:]
         additionals = b"\0\1" if opt else b"\0\0"
         reply = _join((query_id, head, counts, additionals, question, records, opt))
-        if len(reply) > limit and opt is not asked.opt:  # leave out the extended error first (RFC 8914 section 3)
+        if len(reply) > limit and opt is not asked.opt:  # the extended error is left out first (RFC 8914 section 3)
             opt = asked.opt
             reply = _join((query_id, head, counts, additionals, question, records, opt))
         if len(reply) > limit:
@@ -76,9 +78,9 @@ class Waiting(NamedTuple):
 
 
 _join: Final = b"".join
-_FIRST_IS_OURS: Final = 1  # a bit in the keys of `_HEADS`; the other bit is ASK_CD
-# Flags and QDCOUNT. The key says whether CD is set and whether the first record is ours. The index is the rcode. RD is
-# always set, because only questions with RD are deferred.
+_FIRST_IS_OURS: Final = 1  # a bit in the keys of `_HEADS`; the only other bit is ASK_CD
+# Key -> for each rcode, the flags and QDCOUNT of the reply. The key says whether CD is set, and whether the first
+# record is from a zone of pydns. RD is always set, because only questions with RD are deferred.
 _HEADS: Final = {
     cd | ours: [reply_flags(RD | (CD if cd else 0), rcode, RA, AA if ours else 0) + b"\0\1" for rcode in range(16)]
     for cd in (0, ASK_CD)

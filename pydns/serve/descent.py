@@ -1,7 +1,7 @@
 """Walks down a zone from its apex to a name, for zones with delegations, DNAMEs or wildcards.
 
-`pydns.serve.follow` looks up the records of a name itself, and calls this module for names that the table lacks. This
-module knows only the tree of names.
+`pydns.serve.follow` looks up the records of a name itself. It calls this module if the table has no records of the type
+for the name. This module knows only the tree of names.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Delegation(NamedTuple):
-    """The result for a name at or below a zone cut, for which other servers answer."""
+    """The result for a name at or below a cut, for which other servers answer."""
 
     cut: bytes
     referral: bytes  # the compiled NS RRset, with glue
@@ -27,7 +27,7 @@ class Renamed(NamedTuple):
 
 
 class Wildcard(NamedTuple):
-    """The result for a missing name whose records come from a wildcard (RFC 4592 section 2.2.1)."""
+    """The result for a missing name that gets the records of a wildcard (RFC 4592 section 2.2.1)."""
 
     source: bytes
 
@@ -35,7 +35,7 @@ class Wildcard(NamedTuple):
 def descend(names: "Cursor", apex_tree: bytes, tree: bytes) -> Delegation | Renamed | Wildcard | None:
     """Return the delegation, DNAME or wildcard that applies to a name of a zone, or None if none applies.
 
-    The caller passes the apex and the name as tree keys. The walk costs one or two seeks per label.
+    The apex and the name are tree keys. The walk takes one or two seeks for each label.
     """
     at = apex_tree
     while True:
@@ -51,7 +51,7 @@ def descend(names: "Cursor", apex_tree: bytes, tree: bytes) -> Delegation | Rena
         if not _exists(names, below):
             break
         at = below
-    # Here, `at` is the closest encloser (RFC 4592 section 3.3.1).
+    # Now `at` is the end of the closest encloser (RFC 4592 section 3.3.1).
     source = at + b"\1*"
     if not _exists(names, source):
         return None

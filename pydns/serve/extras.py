@@ -1,4 +1,4 @@
-"""Answers that an operator may switch on: ANY as HINFO (RFC 8482), class CH, and the server's identifier (RFC 5001)."""
+"""Answers that an operator can switch on: ANY as HINFO (RFC 8482), class CH, and the server's identifier (RFC 5001)."""
 
 import socket
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from pydns.dns import name
 from pydns.dns.message import TCP_SIZE, Query, Rcode, compose_option, compose_reply
 from pydns.dns.rrset import ANY, CLASS_CH, HINFO, TXT, RRset, txt
 
-_NSID = 3  # option code (RFC 5001 section 2.3)
+_NSID = 3  # the code of the EDNS option NSID (RFC 5001 section 2.3)
 _HINFO_TTL_S = 8482
-# The answer to ANY, with the name of the question as owner.
+# The answer to ANY. The name of the question replaces the owner.
 ANY_AS_HINFO = RRset(name.ROOT, HINFO, _HINFO_TTL_S, (txt(b"ANY obsoleted") + txt(b"See RFC 8482"),))
 
 
@@ -22,7 +22,7 @@ class Extras(NamedTuple):
     max_udp_size: int = EdnsOptions().max_udp_size
     any_is_hinfo: bool = False
     chaos: Mapping[bytes, tuple[bytes, ...]] = {}  # name in class CH -> RDATA of its TXT records
-    nsid: bytes = b""  # the EDNS option with the server's identifier, or empty if it isn't sent
+    nsid: bytes = b""  # the EDNS option with the server's identifier; empty if the identifier isn't sent
 
     @classmethod
     def of(cls, config: Config, hostname: str | None = None) -> Self:
@@ -50,15 +50,15 @@ class Extras(NamedTuple):
         return cls(config.edns.max_udp_size, config.any is AnyQueries.HINFO, chaos, nsid)
 
     def identified(self, query: Query) -> Query:
-        """Return the query.
+        """Return the query, with the server's identifier as an option for the reply if the client asked for it.
 
-        If the client asks for the server's identifier, the returned query has the option for the reply.
+        Any other query is returned unchanged.
         """
         wanted = self.nsid and query.edns is not None and _NSID in query.edns.options
         return query._replace(reply_options=self.nsid) if wanted else query
 
     def reply(self, query: Query, limit: int = TCP_SIZE) -> bytes | None:
-        """Return the reply to a query if the operator has switched on an answer to it, else None.
+        """Return the reply to a query, or None if the operator hasn't switched on an answer to it.
 
         The reply has at most `limit` octets, and isn't authoritative.
         """

@@ -1,20 +1,22 @@
-"""The fast path of a worker: makes replies to ordinary queries.
+"""The fast path of a worker, which makes the replies to ordinary queries.
 
 Only this file gives up simplicity for speed. tests/reference.py makes the same replies with simple code. Queries that
 aren't ordinary go to `pydns.serve.strict`. The code is fast for these reasons (figures in tests/bench/README.md):
 
 1. The code looks up the ten octets after the id in a dict. In an ordinary query, these octets have one of sixteen
-   values. For each value, the dict has the flags of the reply. A query with other octets goes to the strict path.
+   values. For each of these values, the dict contains the flags of the reply. A query with any other octets goes to the
+   strict path.
 2. The code looks up the question as octets, with the name in lower case. The table contains only well-formed names.
-   So a hit proves that the name is well formed, and the code doesn't walk over the labels.
-3. The code converts the whole question to lower case. This changes types 65 to 90: HTTPS is 65, which is the letter
-   "A", and becomes 97. So the table stores types 65 to 90 and 97 to 122 under keys that equal no question. A question
-   for one of these types is a miss here, and goes to the strict path.
-4. For a name that isn't ours, the code only builds the tuple `Asked`, which contains the octets of the question.
-5. A name that doesn't exist costs one more lookup and one seek. With ndots:5, a pod often asks for three such names
-   first.
-6. The last octets of a question identify the zone and the type for the counts. So counting a query costs a slice and a
-   lookup.
+   So a hit proves that the name is well formed, and the code needn't check the labels.
+3. The code converts the whole question to lower case. This changes the types 65 to 90, because these numbers are
+   letters: HTTPS is 65, which is the letter "A" and becomes 97. So the table stores types 65 to 90 and 97 to 122 under
+   keys that equal no question. A question for such a type is a miss on the fast path, and goes to the strict path.
+4. For a name outside the zones of pydns, the code only makes the tuple `Asked`, which contains the octets of the
+   question.
+5. A name that doesn't exist takes only one more lookup and one seek. With ndots:5, a pod often asks for three such
+   names first.
+6. The last octets of a question identify the zone and the type for the counts. So counting a query takes only a slice
+   and a lookup.
 """
 
 from collections.abc import Callable
@@ -38,14 +40,14 @@ if TYPE_CHECKING:
     from pydns.table.reader import Reader, Transaction
 
 Outcome = bytes | Asked | None  # a reply, a question for upstreams, or no reply
-_LAST_END: Final = HEADER + name.MAX_NAME + 4  # the largest offset at which a question can end
+_LAST_END: Final = HEADER + name.MAX_NAME + 4  # the largest offset at which the question of a message can end
 _MAX_ROWS: Final = 1024
-_join: Final = b"".join  # 0.05 µs faster than adding five pieces one by one
-_new: Final = tuple.__new__  # 0.15 µs faster than the constructor of a NamedTuple
+_join: Final = b"".join  # joining five pieces takes 0.05 µs less than adding them one by one
+_new: Final = tuple.__new__  # takes 0.15 µs less than the constructor of a NamedTuple
 
-# Facts that follow from the header of an ordinary query: the flags of a reply with records, and the flags of an
-# NXDOMAIN. Then whether there is an OPT, whether the query may be forwarded, and the bits ASK_CD and ASK_AD of the
-# question. It is a plain tuple because Python unpacks a plain tuple 0.02 µs faster than a NamedTuple.
+# What follows from the header of an ordinary query: the flags of a reply with records, the flags of an NXDOMAIN,
+# whether the query has an OPT record, whether it may be forwarded, and its bits ASK_CD and ASK_AD. These five values
+# form a plain tuple, because unpacking a NamedTuple takes 0.02 µs more.
 _Shape = tuple[bytes, bytes, bool, bool, int]
 
 
@@ -66,7 +68,8 @@ def _shapes(ra: int) -> dict[bytes, _Shape]:
 
 _SHAPES, _SHAPES_WITH_RECURSION = _shapes(0), _shapes(RA)
 _OPT_WITH_DO: Final = compose_opt(True)
-# Extended rcode, version, flags and length of an OPT without options -> the OPT of the reply.
+# Octets of a query's OPT record (extended rcode, version, flags, length), if it has no options -> the OPT record of the
+# reply.
 _PLAIN_OPTS: Final = {b"\0\0\0\0\0\0": compose_opt(False), b"\0\0\x80\0\0\0": _OPT_WITH_DO}
 
 
@@ -80,9 +83,9 @@ class Responder:
         loop_mark: bytes = b"",
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`ready` has cached answers of upstreams.
+        """`ready` contains cached answers of upstreams.
 
-        The names of probes begin with `loop_mark`. Only pydns asks for these names.
+        The names of probes begin with `loop_mark`, and only pydns asks for these names.
         """
         self._commit = commit = Commit(table)
         self._parents, self._foreign, self._endings = commit.parents, commit.foreign, commit.endings
@@ -96,7 +99,7 @@ class Responder:
         self._clock, self._shapes = clock, _SHAPES
 
     def configure(self, offered: bool, extras: Extras) -> None:
-        """Set whether pydns offers recursion. If so, `respond` returns an `Asked` for each question for upstreams."""
+        """Set whether pydns offers recursion. If it does, `respond` returns an `Asked` for a question for upstreams."""
         self._strict.configure(offered, extras)
         self._shapes = _SHAPES_WITH_RECURSION if offered else _SHAPES
 
@@ -122,13 +125,15 @@ class Responder:
         asked = message[12:end]
         key = asked.lower()
         compiled = transaction.get(key)
-        if compiled is not None:  # a hit proves that `asked` is a whole question, because the table has no other keys
+        # A hit proves that `asked` is one whole question, because the table has no key for anything else.
+        if compiled is not None:
             how = compiled[0]
             if not how:
                 records = compiled[10:]
             elif how == 1:
                 records = self._rotated(key, compiled)
-            # Client classes have other answers. This takes 0.4 µs more if the worker has kept the client's answer.
+            # Some client classes have another answer to this question. If the worker has kept the client's answer, this
+            # takes 0.4 µs more.
             else:
                 commit = self._commit
                 if transaction is not commit.transaction:
@@ -143,7 +148,7 @@ class Responder:
             else:
                 counts = compiled[2:8] + one_more(compiled[8:10])
                 reply = _join((message[:2], found, counts, asked, records, opt))
-            # `try` costs nothing without an exception. A reply that exceeds PLAIN_SIZE is beyond the end of the list
+            # A reply longer than PLAIN_SIZE is beyond the end of the list. Without an exception, `try` takes no time.
             try:
                 queries, replies, dnssec_ok = port.tally.rows[key[self._commit.tail :]]
                 replies[len(reply)] += 1
@@ -154,8 +159,8 @@ class Responder:
                 dnssec_ok[0] += 1
             return reply
 
-        # The name doesn't exist, or it doesn't have this type. Its parent, such as the name of a namespace, is mostly
-        # known from an earlier query. Looking up the parent is 1.2 µs faster than walking over the labels.
+        # The name doesn't exist, or it has no record of this type. Its parent, such as the name of a namespace, is
+        # mostly known from an earlier query. Looking up the parent takes 1.2 µs less than reading the labels.
         commit = self._commit
         if transaction is not commit.transaction:
             commit.begin(transaction)
@@ -172,7 +177,7 @@ class Responder:
             if is_foreign and may_be_forwarded:
                 with_do = opt is _OPT_WITH_DO
                 ready = None if with_do or bits & ASK_CD else self._ready_answers.get(key)
-                store, clock = self._ready, self._clock  # local names: calling an attribute costs 0.03 µs more
+                store, clock = self._ready, self._clock  # local names, because calling an attribute takes 0.03 µs more
                 if ready is not None and ready.until > clock():
                     _, head, records, counted, turns, own = ready
                     store.hits += 1
@@ -215,7 +220,7 @@ class Responder:
             authority = zone.authorities[apex_at] = commit.authority(zone.facts, apex_at)
         if not opt:
             reply = _join((message[:2], flags, b"\0\1\0\0\0\1\0\0", asked, authority))
-        else:  # a reason costs only 0.06 µs, because its OPT records are composed only once for a parent and commit
+        else:  # the reason takes only 0.06 µs, because its OPT records are composed once for each parent and commit
             try:
                 ending, ending_with_do = commit.no_type if flags is found else self._endings[rest]
             except KeyError:
@@ -229,11 +234,12 @@ class Responder:
         return reply
 
     def _finish_hit(self, message: bytes, reply: bytes, end: int, transaction: "Transaction", port: Port) -> Outcome:
-        """Count a hit without a row of counts, or with a long reply.
+        """Finish a hit for which no row of the tally is known yet, or whose reply is long.
 
-        If the reply is too long, the strict path truncates it.
+        If the reply is too long for the client, the strict path truncates it.
         """
-        size = min(int.from_bytes(message[end + 3 : end + 5]), self._strict.max_udp_size)  # 0 if there is no OPT
+        # 0 if the query has no OPT record.
+        size = min(int.from_bytes(message[end + 3 : end + 5]), self._strict.max_udp_size)
         if len(reply) > max(port.limit, size):
             return self.respond_strictly(message, transaction, port)
         self._commit.begin(transaction)
@@ -242,7 +248,10 @@ class Responder:
         return reply
 
     def _learn_row(self, key: bytes, tally: "Tally") -> None:
-        """Find the row of counts for a hit. Keep the row if the end of the question identifies the zone."""
+        """Find the row of the tally that counts a hit.
+
+        The row is kept if the end of the question identifies the zone.
+        """
         zone = self._commit.zone_of(key[:-4])
         row = tally.row("." if zone is None else zone.text, int.from_bytes(key[-4:-2]), Rcode.NOERROR)
         end = key[self._commit.tail :]

@@ -1,16 +1,17 @@
-"""Finds the records of our zones for a name, step by step. This code isn't on the fast path, so it is simple.
+"""Finds the records of the zones of pydns for a name, step by step. This code isn't on the fast path, so it is simple.
 
-For each name of a chain of CNAMEs, `Follower` calls the steps in the order of `STEPS`. A step has three possible
-results. After `Found`, the search ends. After `FOLLOW`, the search continues with the next name of the chain. After
-None, the next step is called. This table shows the steps by topic, and where to add a new step:
+For each name of a chain of CNAMEs, `Follower` calls the steps in the order of `STEPS`. A step has one of three results.
+After `Found`, the search ends. After `FOLLOW`, the search continues with the next name of the chain. After None, the
+next step is called. This table lists the steps by topic. A new step belongs beside the others of its topic:
 
-    question           `Search`: name in lower case, type, the sender, the chain so far
-    rewrite            `rewritten` and `synthesized`: rules that come before the records
-    records            `found_here`, `apex_soa`, `pod_address`, `in_empty_zone`; only `found_here` knows client classes
-    alias              `aliased`; `descended`: DNAMEs, wildcards, delegations
-    next name          `existing` follows the CNAME at a name; `not_ours` leaves the name to upstreams or blocks it
-    denial             `existing` if the name doesn't have the type; `denied` if the name doesn't exist
-    additional         `found_here` returns the compiled additional records; `descended` returns the glue
+    question           `Search` contains the name in lower case, the type, the sender and the chain so far
+    rewrite            `rewritten` and `synthesized` apply the rules that come before the records
+    records            `found_here` returns records of the table, also for client classes; `apex_soa`, `pod_address` and
+                       `in_empty_zone` return records for which the table has no answer, without classes
+    alias              `aliased` applies aliases; `descended` applies DNAMEs, wildcards and delegations
+    next name          `existing` follows the CNAME of a name; `not_ours` leaves the name to upstreams or blocks it
+    denial             `existing` denies the type of a name that exists; `denied` denies a name that doesn't exist
+    additional         `found_here` adds the compiled additional records; `descended` adds the glue
 """
 
 from collections.abc import Callable, Sequence
@@ -33,32 +34,34 @@ from pydns.table.layout import NodeKind
 if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
-MAX_CHASE: Final = 10  # maximum CNAMEs in a chain, as in CoreDNS
-# Records of these types are valid only for the server's own name (RFC 9460). So if upstreams answer for the target of
-# an alias, the alias doesn't get these records of the target.
+MAX_CHASE: Final = 10  # maximum number of CNAMEs in a chain, as in CoreDNS
+# A record of these types is valid only for the name that owns it (RFC 9460). So if upstreams answer for the target of
+# an alias, the alias doesn't get the target's records of these types.
 _BINDINGS: Final = frozenset([SVCB, HTTPS])
 _BINDINGS_TTL_S = 60
-_PENDING_TTL_S: Final = 5  # TTL of the denial for a name that will have an address soon
+_PENDING_TTL_S: Final = 5  # the TTL of the denial of a name that will have an address soon
 
 
 class Found(NamedTuple):
-    """The records that our zones have for a name, and for the names that its CNAMEs lead to."""
+    """The records that the zones of pydns have for a name, and for the names to which its CNAMEs lead."""
 
     rcode: Rcode
     answers: Sequence[RRset] = ()
     authorities: Sequence[RRset] = ()
     additionals: Sequence[RRset] = ()
     authoritative: bool = True
-    reason: Reason | None = None  # why this isn't a success; None if it is
+    reason: Reason | None = None  # why the reply isn't a success; None if it is
     is_referral: bool = False
-    # The name in lower case for which upstreams should be asked. A client that may not ask upstreams gets the other
-    # fields.
+    # The name in lower case for which upstreams must be asked; empty if none must. A client that may not ask upstreams
+    # gets what the other fields contain.
     onward: bytes = b""
-    # The question for upstreams, if a rule has replaced the client's question. Then `onward` is the client's name.
+    # If a rule has replaced the client's question, the question for upstreams. Then `onward` is the name in the
+    # client's question.
     lead: Lead | None = None
 
 
-# SERVFAIL, because we may not have listed the name yet, and clients would cache an NXDOMAIN (RFC 8914 section 4.15).
+# The answer while not everything is listed: the name may exist, and clients would cache an NXDOMAIN (RFC 8914 section
+# 4.15).
 _NOT_READY: Final = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.NOT_SYNCED)
 # The answer if rules lead from name to name in an endless loop.
 _LOOP: Final = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.RULE_LOOP)
@@ -67,13 +70,13 @@ _NO_NAME: Final = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.RULE_
 
 
 class Next(Enum):
-    """The result of a step that continues the search with another name."""
+    """The result of a step after which the search continues with another name."""
 
     FOLLOW = "the search goes on with the name that was put into it"
 
 
 class Search:
-    """The name that the follower looks for now, and the CNAMEs that led to this name."""
+    """The name that the follower looks up now, and the CNAMEs that led to this name."""
 
     __slots__ = ("chain", "is_rewritten", "leads", "qname", "qtype", "sender", "source", "transaction", "tree", "zone")
 
@@ -86,9 +89,9 @@ class Search:
         is_rewritten: bool = False,
         leads: int = 0,
     ) -> None:
-        """`leads` is the number of rules that led to this name.
+        """`leads` says how many rules have led to this name.
 
-        If `is_rewritten` is true, `rewrites` don't apply to it.
+        If `is_rewritten` is true, the rules of `rewrites` don't apply to the name.
         """
         self.qtype = qtype
         self.transaction = transaction
@@ -102,7 +105,7 @@ class Search:
         """Make `qname` the current name of the search."""
         self.qname = qname
         self.is_rewritten = False
-        # The name that owns the records. This is the wildcard if a wildcard provides the records for `qname`.
+        # The name under which the table has the records: a wildcard, if `qname` gets the records of the wildcard.
         self.source = qname
         self.zone: Zone | None = None
         self.tree = b""
@@ -113,14 +116,14 @@ class Search:
 
 
 class Follower:
-    """Looks for names in the zones of a commit."""
+    """Looks up names in the zones of a commit."""
 
     def __init__(
         self, commit: Commit, loop_mark: bytes = b"", turn: Callable[[bytes], int] = lambda _question: 0
     ) -> None:
-        """The names of probes begin with `loop_mark`.
+        """The names of probes begin with `loop_mark`, and only pydns asks for these names.
 
-        Only pydns asks for these names. `turn` counts the answers to a question.
+        `turn` counts the answers to a question, so that each answer begins with another record.
         """
         self._commit = commit
         self._turn = turn
@@ -135,12 +138,12 @@ class Follower:
         is_rewritten: bool = False,
         leads: int = 0,
     ) -> Found:
-        """Return the records that the sender gets for a name in lower case, and follow CNAMEs within our zones.
+        """Return the records that the sender gets for a name in lower case. CNAMEs to zones of pydns are followed.
 
-        `leads` is the number of rules that led to this name. If `is_rewritten` is true, the last rule was one of
-        `rewrites`, so `rewrites` don't apply again. The last name of the chain determines the rcode (RFC 6604 section
-        2.1). The chain ends at a name that it already contains, or at a name outside our zones. Then the client gets
-        the part of the chain that we know.
+        `leads` says how many rules have led to this name. If `is_rewritten` is true, the last rule was one of
+        `rewrites`, so the rules of `rewrites` don't apply again. The last name of the chain determines the rcode (RFC
+        6604 section 2.1). The chain ends at a name that it already contains, or at a name outside the zones of pydns.
+        Then the client gets the part of the chain up to this name.
         """
         self._commit.begin(transaction)
         search = Search(qname, qtype, transaction, sender, is_rewritten, leads)
@@ -160,18 +163,21 @@ class Follower:
         raise AssertionError("the last step always ends the search")
 
     def rewritten(self, search: Search) -> Found | None:
-        """If a rule of `rewrites` applies, return the answer to the question that the rule makes."""
+        """Return the answer to the question that a rule of `rewrites` makes, or None if no such rule applies."""
         lead = self.rewriting(search)
         return None if lead is None else self._led(search, lead)
 
     def rewriting(self, search: Search) -> Lead | None:
-        """Return the question that the rules of `rewrites` make of the current one, or None if no rule applies."""
+        """Return the question that the rules of `rewrites` make of the current question, or None if no rule applies."""
         if search.is_rewritten or self._is_own(search):
             return None
         return self._commit.rules.rewriting(search.qname, search.qtype)
 
     def synthesized(self, search: Search) -> Found | Next | None:
-        """If a template applies, return its records. If they end with a CNAME, follow it."""
+        """Return the records of a template, or None if no template applies.
+
+        If the records end with a CNAME, it is followed.
+        """
         answer = self.synthesis(search)
         if answer is None:
             return None
@@ -185,16 +191,19 @@ class Follower:
         return Found(rcode, answers, answer.authorities, answer.additionals, rcode is not Rcode.SERVFAIL, reason)
 
     def synthesis(self, search: Search) -> Answer | None:
-        """Return the answer that a template has for the question, or None."""
+        """Return the answer that a template makes for the question, or None if no template applies."""
         return None if self._is_own(search) else self._commit.rules.synthesis(search.qname, search.qtype)
 
     def aliased(self, search: Search) -> Found | None:
-        """If the name has an alias in the configuration, return the answer for the alias's target."""
+        """Return the answer for the target of an alias, or None if the configuration has no alias for the name."""
         lead = self.alias(search)
         return None if lead is None else self._led(search, lead)
 
     def alias(self, search: Search) -> Lead | None:
-        """Return the question for the target of an alias, or None if there is no alias or if the name may exist."""
+        """Return the question for the target of the name's alias.
+
+        Return None if the name has no alias, or if it may exist.
+        """
         lead = self._commit.rules.alias(search.qname, search.qtype)
         if lead is None:
             return None
@@ -208,7 +217,7 @@ class Follower:
         return None if is_ours or self._commit.pod_ttl_s(tree) is not None else lead
 
     def _is_own(self, search: Search) -> bool:
-        """Return whether the question comes from pydns: from a probe or a self-check.
+        """Return whether the question comes from pydns itself: from a probe or a self-check.
 
         Rules don't apply to these questions.
         """
@@ -216,7 +225,10 @@ class Follower:
         return bool(is_probe) or (search.qtype == SOA and search.qname == self._commit.facts.domain)
 
     def _led(self, search: Search, lead: Lead) -> Found:
-        """Answer the question that a rule has made of the current one. Return the answer under the current name."""
+        """Return the answer to the question `lead`, which a rule has made of the current question.
+
+        Its owner is the current name.
+        """
         if search.leads == MAX_LEADS:
             return _LOOP
         if not lead.qname:
@@ -234,7 +246,7 @@ class Follower:
             return Found(Rcode.NOERROR, search.chain, reason=Reason.NOT_OURS, onward=search.qname)
         answer = lead.revert(search.qname, Answer(inner.rcode, inner.answers, inner.authorities, inner.additionals))
         answers = [*search.chain, *answer.answers]
-        if answer.onward:  # a rule gave a CNAME another target
+        if answer.onward:  # a rule has given a CNAME another target
             rest = self.follow(answer.onward, search.qtype, search.transaction, search.sender, leads=search.leads + 1)
             if rest.onward:
                 return Found(Rcode.NOERROR, answers, reason=Reason.NOT_OURS, onward=answer.onward)
@@ -249,9 +261,9 @@ class Follower:
         )
 
     def found_here(self, search: Search) -> Found | None:
-        """Return the records in the table for this name and type. For ANY, return the records of one type.
+        """Return the records of the table for the current name and type. For ANY, return the records of one type.
 
-        If a client class of the sender removes these records, return NODATA.
+        Return NODATA if a client class of the sender removes the records, or None if the table has no records.
         """
         rtype = search.qtype if search.qtype != ANY else self._commit.first_type(search.source)
         if rtype is None:
@@ -269,9 +281,10 @@ class Follower:
         return Found(Rcode.NOERROR, [*search.chain, rrset], (), additionals)
 
     def not_ours(self, search: Search) -> Found | None:
-        """Leave a name outside our zones to upstreams, unless the name is a host.
+        """Leave a name outside the zones of pydns to upstreams, unless the name is a host or blocked.
 
-        If a route within a zone takes the name, but the table has records of any type for it, we answer ourselves.
+        If a route has a longer domain than the zone of the name, upstreams answer. But if the table has an entry for
+        the name, pydns answers itself.
         """
         qname, chain = search.qname, search.chain
         search.zone = self._commit.zone_of(qname)
@@ -310,8 +323,8 @@ class Follower:
             return _NOT_READY
         if isinstance(place, Delegation) and (search.qtype != DS or qname != place.cut):
             servers, glue = decompile(question(place.cut, NS), place.referral, TCP_SIZE)
-            # AA is set if CNAMEs of our zones lead to the delegation, because AA refers to the first owner (RFC 1035
-            # section 4.1.1).
+            # AA refers to the first owner in the answer (RFC 1035 section 4.1.1). So AA is set if CNAMEs of zones of
+            # pydns lead to the delegation.
             is_ours = bool(search.chain)
             return Found(Rcode.NOERROR, search.chain, [servers], glue, is_ours, is_referral=True, onward=qname)
         if isinstance(place, Renamed):
@@ -325,7 +338,7 @@ class Follower:
         qname, dname = search.qname, self._commit.stored(owner, DNAME)
         target = qname[: -len(owner)] + dname.rdatas[0].lower()
         search.chain.append(dname)
-        if len(target) > name.MAX_NAME:  # RFC 6672 section 2.2
+        if len(target) > name.MAX_NAME:  # the name would be too long (RFC 6672 section 2.2)
             return Found(Rcode.YXDOMAIN, search.chain, reason=Reason.DNAME_TOO_LONG)
         search.chain.append(RRset(qname, CNAME, dname.ttl_s, (target,)))
         if search.qtype in (CNAME, ANY):
@@ -334,14 +347,14 @@ class Follower:
         return Next.FOLLOW
 
     def apex_soa(self, search: Search) -> Found | None:
-        """Return the SOA record of a zone. The table stores it in the facts of the commit, not as a record."""
+        """Return the SOA record if the question asks for it. The table has it in the facts, and not as an answer."""
         zone = _zone(search)
         if search.qtype not in (SOA, ANY) or search.qname != zone.facts.apex:
             return None
         return Found(Rcode.NOERROR, [*search.chain, self._commit.soa(zone.facts)])
 
     def existing(self, search: Search) -> Found | Next | None:
-        """For a name that exists, follow its CNAME, or return NODATA."""
+        """If the name exists, follow its CNAME, or return NODATA if it has no CNAME."""
         names = self._commit.names
         if not (names.set_range(search.tree) and names.key().startswith(search.tree)):
             return None
@@ -371,9 +384,10 @@ class Follower:
         return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)], reason=Reason.NO_TYPE)
 
     def in_empty_zone(self, search: Search) -> Found | None:
-        """Answer a name for the endpoints of a Service in a zone of nodes, if the Service has no endpoints there.
+        """Answer a name for the endpoints of a Service in one zone of nodes, if the Service has no endpoints in it.
 
-        The answer for `pin` is NODATA. The answer for `prefer` has all endpoints.
+        The answer to a name with the label `pin` is NODATA. With `prefer`, the answer has the endpoints of all zones of
+        nodes.
         """
         place = self._commit.zoned_service(search.tree)
         if place is None:
@@ -388,7 +402,7 @@ class Follower:
         return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)], reason=Reason.NO_TYPE)
 
     def denied(self, search: Search) -> Found:
-        """Return NXDOMAIN for a name that doesn't exist, or SERVFAIL if the zone isn't complete yet."""
+        """Return NXDOMAIN, because no step has found the name. Return SERVFAIL if the zone isn't complete yet."""
         zone = _zone(search)
         if not zone.is_complete:
             return _NOT_READY

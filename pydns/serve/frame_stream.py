@@ -2,10 +2,10 @@
 
 The worker never waits for the collector. Rules:
 
-1. Frames wait in a buffer of at most `MAX_WAITING` octets. Every `EVERY_S`, they are written together.
-2. While there is no connection or the buffer is full, frames are dropped and counted.
-3. After a failed connection, the stream waits for `FIRST_PAUSE_S` before it tries again. The pause doubles up to
-   `LAST_PAUSE_S`.
+1. Frames wait in a buffer of at most `MAX_WAITING` octets. Every `EVERY_S` seconds, they are written together.
+2. While there is no connection, or while the buffer is full, frames are dropped and counted.
+3. After a failed connection, the stream waits for `FIRST_PAUSE_S` before it tries again. The pause doubles with each
+   further failure, up to `LAST_PAUSE_S`.
 4. A lost connection is logged once, and so is the next connection after it.
 """
 
@@ -21,16 +21,16 @@ from pydns.log import Level, Log
 EVERY_S = 0.05
 MAX_WAITING = 1 << 20
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 10.0
-_HANDSHAKE_S = 5.0  # maximum time until a collector accepts the stream
+_HANDSHAKE_S = 5.0  # how long a collector may take to accept the stream
 
 
 class FrameStream:
-    """A stream of frames to one collector. It connects again whenever the connection ends."""
+    """A stream of frames to one collector. If its connection ends, the stream connects again."""
 
     def __init__(
         self, to: Collector, loop: asyncio.AbstractEventLoop, log: Log, dropped: Callable[[int], object]
     ) -> None:
-        """`dropped` is called with the number of frames that are dropped."""
+        """`dropped` is called with the number of frames, whenever frames are dropped."""
         self.to = to
         self._loop = loop
         self._log = log
@@ -38,12 +38,12 @@ class FrameStream:
         self._waiting: list[bytes] = []
         self._octets = 0
         self._is_due = False
-        self._trouble = ""  # the logged reason why there is no connection
+        self._trouble = ""  # the reason why there is no connection, as it was logged last
         self._connection: _Connection | None = None
         self._task = loop.create_task(self._connect())
 
     def put(self, frame: bytes) -> None:
-        """Send a data frame, or drop it according to rule 2."""
+        """Add a data frame to the buffer, or drop it (rule 2)."""
         connection = self._connection
         if connection is None or self._octets + connection.unwritten() + len(frame) > MAX_WAITING:
             self._dropped(1)
@@ -55,7 +55,7 @@ class FrameStream:
             self._loop.call_later(EVERY_S, self._write)
 
     def close(self) -> None:
-        """Send the waiting frames, and end the stream."""
+        """Write the frames in the buffer, and end the stream."""
         self._task.cancel()
         if self._connection is not None:
             self._write()
@@ -111,7 +111,7 @@ class FrameStream:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection. Its two futures end with `BadFrame` if the collector breaks the protocol."""
+    """One connection to the collector. Its two futures get a `BadFrame` if the collector breaks the protocol."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.accepted: asyncio.Future[None] = loop.create_future()
@@ -143,18 +143,18 @@ class _Connection(asyncio.Protocol):
         for each in (self.accepted, self.ended):
             if not each.done():
                 each.set_exception(error)
-                each.exception()  # mark the exception as seen, because possibly nobody waits for it
+                each.exception()  # this marks the exception as seen, because nobody may wait for the future
 
     def unwritten(self) -> int:
-        """Return how many octets the kernel hasn't taken yet."""
+        """Return how many written octets the kernel hasn't taken yet."""
         return self._transport.get_write_buffer_size()
 
     def write(self, octets: bytes) -> None:
-        """Write frames."""
+        """Write the octets of frames."""
         if not self._transport.is_closing():
             self._transport.write(octets)
 
     def end(self) -> None:
-        """Tell the collector that the stream ends, and close."""
+        """Send the control frame that ends the stream, and close the connection."""
         self.write(STOP)
         self._transport.close()

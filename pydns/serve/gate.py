@@ -1,15 +1,13 @@
-"""Sends questions that a rule may change to the strict path, and all others to the fast path. The gate is the last
-guard.
+"""Sends questions that a rule touches to the strict path, and all others to the fast path. The gate is the last guard.
 
 `pydns.serve.context` defines the order of the guards. The gate is in use only if the configuration has rules
-(`pydns.serve.rules`). Clients ask for the same names again and again, so the gate keeps two kinds of questions:
+(`pydns.serve.rules`). Clients ask for the same names again and again, so the gate remembers two kinds of questions:
 
-1. The gate keeps questions to which no rule applies. A look-up in a set costs 0.3 µs.
-2. A rule may replace a question for addresses by another question, the lead. For example, the rule replaces a name by
-   the name of an Ingress controller's Service. The gate keeps such a question if the table has a plain answer to the
-   lead. The fast path answers the lead, and the gate puts the client's question into the reply. The owners of the
-   records are pointers to the question. So in the reply, the owners are the client's name. Such a reply takes 2 µs. On
-   the strict path, it would take 57 µs.
+1. Questions that no rule touches. They are in a set, in which a look-up takes 0.3 µs.
+2. Questions for addresses that a rule replaces by another question, the lead, to which the table has a plain answer.
+   For example, a rule replaces a name by the name of an Ingress controller's Service. The fast path answers the lead,
+   and the gate puts the client's question into the reply. The owners of the records are pointers to the question, so
+   they become the client's name. Such a reply takes 2 µs. On the strict path, it would take 57 µs.
 """
 
 from typing import TYPE_CHECKING
@@ -25,28 +23,28 @@ from pydns.serve.rules import Rules
 if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
-_MOST = 16_384  # maximum number of kept questions of each kind; each takes at most half a kilobyte
+_MOST = 16_384  # maximum number of questions of each kind that are remembered; each takes at most half a kilobyte
 _CLASS_IN = CLASS_IN.to_bytes(2)
-_MOST_OCTETS = PLAIN_SIZE - OPT_SIZE  # maximum octets of a reply that fits into a datagram even if OPT is added
-# Type and class of a question -> octets of a record in its answer.
+_MOST_OCTETS = PLAIN_SIZE - OPT_SIZE  # maximum octets of a reply that fits into any datagram, even with an OPT record
+# Type and class of a question for addresses -> octets of a record in its answer.
 _ADDRESSES = {rtype.to_bytes(2) + _CLASS_IN: size for rtype, size in ((A, 16), (AAAA, 28))}
 
 
 class Gate:
-    """Chooses the path of each query, and keeps the questions of both kinds above."""
+    """Chooses the path of each query, and remembers the two kinds of questions."""
 
     def __init__(self, responder: Responder, rules: Rules) -> None:
         self._respond, self._respond_strictly = responder.respond, responder.respond_strictly
         self._rules = rules
         self._touches = rules.touches
         self._untouched: set[bytes] = set()
-        self._leads: dict[bytes, bytes] = {}  # question -> its lead, in this commit
+        self._leads: dict[bytes, bytes] = {}  # question -> its lead; valid for one commit
         self._commit_id = -1
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
         """Return a reply, an `Asked`, or None, like `pydns.serve.fast.Responder.respond`."""
-        # If there is an additional record other than an OPT without options, these octets aren't a question. Then every
-        # branch below calls the strict path, which handles any message.
+        # These octets are the question only if the message ends with it, or with an OPT record without options. For any
+        # other message, each branch of this function calls the strict path, which handles any message.
         question = (message[HEADER:-OPT_SIZE] if message[11:12] == b"\1" else message[HEADER:]).lower()
         if question in self._untouched:
             return self._respond(message, transaction, port)
@@ -66,7 +64,7 @@ class Gate:
         return strict
 
     def _learn_lead(self, question: bytes, reply: bytes, transaction: "Transaction") -> None:
-        """Keep the lead of a question if the reply has exactly the records that the table has for the lead."""
+        """Remember the lead of a question if the reply has exactly the records that the table has for the lead."""
         lead = self._rules.plain_lead(question[:-4], int.from_bytes(question[-4:-2]))
         if lead is None:
             return
@@ -75,7 +73,7 @@ class Gate:
             return
         compiled = transaction.get(key, b"")
         if not compiled or compiled[0] > 1 or _addresses(compiled[RECORDS:], question) is None:
-            return  # the records come from upstreams, or client classes have other records
+            return  # the records are from upstreams, or client classes have other records
         opts = reply[11] * OPT_SIZE
         records = reply[HEADER + len(question) : len(reply) - opts]
         if reply[3] & 15 or _addresses(records, question) != _addresses(compiled[RECORDS:], question):
@@ -86,11 +84,11 @@ class Gate:
         self._leads[question] = key
 
     def _is_untouched(self, question: bytes) -> bool:
-        """Return whether no rule can change the answer to a question. `question` may be any octets in lower case."""
+        """Return whether no rule touches a question. `question` may be any octets in lower case."""
         qname, qtype = question[:-4], int.from_bytes(question[-4:-2])
         if question[-2:] != _CLASS_IN or not _is_name(qname):
             return False
-        # The change to lower case may have changed the type: 65 (HTTPS) is "A".
+        # The conversion to lower case may have changed the type: 65 (HTTPS) is the letter "A".
         if any(self._touches(qname, each) for each in ((qtype, qtype - 32) if is_lettered(qtype) else (qtype,))):
             return False
         if len(self._untouched) >= _MOST:
@@ -100,9 +98,9 @@ class Gate:
 
 
 def _addresses(records: bytes, question: bytes) -> list[bytes] | None:
-    """Return the records of a question, sorted.
+    """Return the octets of each record in the answer to a question for addresses, sorted.
 
-    Return None if one isn't an address, or if its owner isn't a pointer.
+    Return None if a record isn't an address, or if its owner isn't a pointer to the question.
     """
     size, head = _ADDRESSES[question[-4:]], TO_QUESTION + question[-4:]
     found = sorted([records[at : at + size] for at in range(0, len(records), size)])

@@ -1,6 +1,6 @@
 """Ports and their observers. A port is a socket or some connections on which queries arrive. It knows its clients.
 
-The code for a transport, such as UDP or TCP, makes its own ports. A new transport needs a new subclass of `Port`.
+The modules of the transports, such as UDP and TCP, make the ports. A new transport needs a new subclass of `Port`.
 `pydns.serve.context.Batch.answer` turns the messages of every kind of port into replies.
 """
 
@@ -18,7 +18,7 @@ from pydns.metrics.meter import Tally
 from pydns.ring.layout import Origin, columns
 from pydns.serve.datagrams import Joined
 
-UDP_LIMIT, STREAM_LIMIT = PLAIN_SIZE, TCP_SIZE  # values of `Port.limit`
+UDP_LIMIT, STREAM_LIMIT = PLAIN_SIZE, TCP_SIZE  # the values that `Port.limit` may have
 
 
 class Client(NamedTuple):
@@ -29,9 +29,9 @@ class Client(NamedTuple):
 
 
 class Mark(IntEnum):
-    """A fact about a message of a batch that its reply doesn't show."""
+    """What observers must know about a message of a batch, but can't see in its reply."""
 
-    WAITS = 0  # the message was deferred, so the observers get its reply from `replied_later`
+    WAITS = 0  # the message was deferred, so observers get its reply with `replied_later`
     RULED = 1  # a rule of the configuration about clients or names made the reply
 
 
@@ -42,81 +42,85 @@ class Port:
     __slots__ = ("deferred", "joined", "limit", "marks", "observers", "protocol", "reasons", "replies", "tally")
 
     def __init__(self, protocol: str, limit: int, tally: Tally, observers: Sequence["Observer"] = ()) -> None:
-        self.protocol = protocol  # the name in logs: "udp" or "tcp"
+        self.protocol = protocol  # the name of the protocol in logs: "udp" or "tcp"
         self.limit = limit  # maximum octets of a reply to a client that sends no EDNS
         self.tally = tally
-        self.observers = observers  # observers of this port; the worker changes this list in place
-        self.deferred = 0  # number of queries that were ever deferred
-        # Replies to the messages of a batch, in the same order. None means no reply, or no reply yet. `len(replies)` is
-        # the index of the message that the worker answers now.
+        self.observers = observers  # the the observers of this port; the worker changes this list in place
+        self.deferred = 0  # how many queries have ever been deferred
+        # The replies to the messages of a batch, in the order of the messages. None means that a message gets no reply,
+        # or gets it later. `len(replies)` is the index of the message that the worker answers now.
         self.replies: list[bytes | None] = []
         self.marks: dict[int, Mark] = {}  # index in `replies` -> mark; most messages have none
-        # Index in `replies` -> reason, if the strict path or a guard knows the reason.
+        # Index in `replies` -> the reason of this reply, if the strict path or a guard has composed it.
         self.reasons: dict[int, Reason] = {}
-        self.joined: Joined | None = None  # the replies as they were sent, if `send` has joined them
+        self.joined: Joined | None = None  # the replies as one string of octets, if `send` has joined them
 
     def mark(self, mark: Mark) -> None:
         """Mark the message that the worker answers now."""
         self.marks[len(self.replies)] = mark
 
     def note_reason(self, reason: Reason) -> None:
-        """Note why the reply isn't a success, for the message that the worker answers now."""
+        """Note why the reply to the message that the worker answers now isn't a success."""
         self.reasons[len(self.replies)] = reason
 
     def reply_limit(self, edns: Edns | None, max_udp_size: int) -> int:
-        """Return the maximum octets of a reply. Over a stream, EDNS doesn't change the maximum."""
+        """Return the maximum octets of a reply to a client that sent `edns`.
+
+        Over TCP, EDNS doesn't change the maximum.
+        """
         return self.limit if edns is None else max(self.limit, min(edns.size, max_udp_size))
 
     @property
     def client(self) -> Client:
         """The client whose message the worker answers now.
 
-        Each access looks up the client again, so keep the result.
+        Each access looks up the client again, so callers should keep the result.
         """
         return self.client_at(self.peer(len(self.replies)))
 
     def peer(self, _place: int) -> Any:
-        """Return the value with which `reply_later` reaches a client.
+        """Return a value that stands for a client of the batch, for `reply_later`.
 
         `place` is the index of the client's message in the batch.
         """
         return None
 
     def client_at(self, peer: Any) -> Client:
-        """Return the client that a reply to `peer` goes to."""
+        """Return the client to which a reply to `peer` goes."""
         raise NotImplementedError
 
     @property
     def address(self) -> bytes:
-        """Return the octets of the client's IP address. The address determines the client's classes.
+        """Return the octets of the IP address of the client whose message the worker answers now.
 
-        Each access looks up the client again. So callers use this property only if clients may get different answers.
+        The address determines the client's classes. Each access looks up the client again, so callers use this property
+        only if clients may get different answers.
         """
         return self.source(self.peer(len(self.replies)))
 
     def source(self, peer: Any) -> bytes:
-        """Return the octets of the IP address of the client at `peer`. They are empty if the address is unknown.
+        """Return the octets of the IP address of the client `peer`. They are empty if the address is unknown.
 
-        The forwarder counts the places of each client under this key.
+        The forwarder counts the places of a client by this address.
         """
         return address_octets(self.client_at(peer).ip)
 
     def senders(self, count: int) -> bytes:
-        """Return the senders of the first `count` messages, in a format for `sources`.
+        """Return the senders of the first `count` messages of a batch, in a format that `sources` reads.
 
-        Several results may be joined.
+        The results for several batches may be joined.
         """
         return b"".join([columns([self.source(self.peer(place))]) for place in range(count)])
 
     def sources(self, senders: bytes) -> bytes:
-        """Return the IP addresses of senders in the format of a ring: 4 octets each, or the result of `columns`."""
+        """Return the IP addresses of senders in the format of a ring: 4 octets for each, or the result of `columns`."""
         return columns([senders[at : at + 16] for at in range(0, len(senders), 16)])
 
     def send(self) -> None:
-        """Send `replies`."""
+        """Send the replies in `replies`."""
 
     def reply_later(self, reply: bytes, peer: Any) -> None:
-        """Send a deferred reply."""
+        """Send a deferred reply to the client `peer`."""
         raise NotImplementedError
 
 
@@ -124,12 +128,12 @@ def address_octets(ip: str) -> bytes:
     """Return the octets of a client's IP address. The interface of a link-local address is left out."""
     try:
         return parse_address(ip.partition("%")[0])
-    except BadAddress:  # the connection is closed, so it has no address
+    except BadAddress:  # a closed connection has no address
         return b""
 
 
 class Observer(Protocol):
-    """Receives the messages and replies of ports, for example for the query log. Several observers may be on."""
+    """Gets the messages and replies of ports, for example for the query log. Several observers may be on."""
 
     @property
     def is_on(self) -> bool:
@@ -139,9 +143,9 @@ class Observer(Protocol):
         """Apply the configuration in force."""
 
     def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
-        """Receive messages that came together at the time `came`. The worker took `spent_s` to answer or defer them.
+        """Get the messages that came together at the time `came`. The worker took `spent_s` to answer or defer them.
 
-        `port.replies` contains the replies, and `port.peer` returns the clients.
+        `port.replies` contains the replies to the messages, and `port.peer` returns their clients.
         """
 
     def replied_later(
@@ -155,8 +159,9 @@ class Observer(Protocol):
         server: str,
         error: Reason | int | None,
     ) -> None:
-        """Receive the reply to a deferred message that came at the time `came`.
+        """Get the reply to a deferred message. The message came at the time `came`.
 
-        `server` is the upstream that answered. It is empty if no upstream did. `error` is why the reply isn't a
-        success: a reason of pydns, or the INFO-CODE that an upstream has sent. The reply may not contain it.
+        `server` is the upstream that answered. It is empty if no upstream answered. `error` says why the reply isn't a
+        success: a reason of pydns, or the INFO-CODE that an upstream has sent. The reply doesn't always contain the
+        error.
         """

@@ -1,8 +1,8 @@
 """Logs a line for each query that the configuration selects (`log.queries`).
 
-The query log is an observer of ports. The worker calls it only while it is on. Lines wait in a buffer of limited size.
-The worker never waits for the reader of the log. Lines that don't fit in the buffer are lost. The query log reports the
-number of lost lines, at most once every `_REPORT_S`.
+The query log is an observer of ports. The worker calls it only while it is on. The worker never waits for the reader of
+the log: lines wait in a buffer of limited size, and lines that don't fit into the buffer are lost. The query log
+reports how many lines were lost, at most once every `_REPORT_S` seconds.
 """
 
 import time
@@ -25,8 +25,8 @@ from pydns.serve.client_lookup import ClientLookup
 from pydns.serve.port import Port, address_octets
 from pydns.stderr import PIECE
 
-_EVERY_S = 0.05  # interval between two writes of the waiting lines
-_MAX_WAITING = 256 << 10  # maximum octets of waiting lines
+_EVERY_S = 0.05  # seconds between two writes of the waiting lines
+_MAX_WAITING = 256 << 10  # maximum octets of all waiting lines
 _REPORT_S = 10.0
 _TC = 0x02
 
@@ -41,35 +41,35 @@ class QueryLog:
         clients: ClientLookup | None = None,
         why: Callable[[bytes], Reason | None] = lambda _: None,
     ) -> None:
-        """`call_later` is the event loop's method. Without `clients`, log lines don't contain the names of clients.
+        """`call_later` is the event loop's method. Without `clients`, lines don't contain the names of clients.
 
-        If the port doesn't know the reason of a reply, `why` returns the reason (`context.Batch.why`).
+        `why` returns the reason of a reply that isn't in `Port.reasons` (`context.Batch.why`).
         """
         self._why = why
         self._log = log
         self._clients = clients
         self._call_later = call_later
         self._chosen: Chosen | None = None
-        self._waiting: list[bytes] = []  # waiting lines, joined into pieces of at most `PIECE` octets
+        self._waiting: list[bytes] = []  # the waiting lines, joined to pieces of at most `PIECE` octets
         self._octets = 0
         self._is_due = False
-        self._is_full = False  # whether the last write found the log full
+        self._is_full = False  # whether the last write ended because the log's pipe was full
         self._lost = 0
         self._reported_at = -_REPORT_S
 
     @property
     def is_on(self) -> bool:
-        """Whether the configuration selects any queries."""
+        """Whether the configuration selects queries for the log."""
         return self._chosen is not None
 
     def configure(self, config: Config) -> None:
-        """Apply the configuration that selects the queries to log."""
+        """Apply the configuration, which selects the queries for the log."""
         self._chosen = config.log.queries
         if self._clients is not None:
             self._clients.want(is_wanted=self.is_on)
 
     def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
-        """Log the replies to messages that came together, if the configuration selects them."""
+        """Log the queries that came together, if the configuration selects them."""
         for place, reply in enumerate(port.replies):
             if reply is not None:
                 self._replied(port, port.peer(place), reply, spent_s, port.reasons.get(place))
@@ -85,7 +85,7 @@ class QueryLog:
         server: str,
         error: Reason | int | None,
     ) -> None:
-        """Log a deferred reply, if the configuration selects it."""
+        """Log a query with a deferred reply, if the configuration selects it."""
         self._replied(port, peer, reply, spent_s, error, server, is_deferred=True)
 
     def _replied(
@@ -105,7 +105,7 @@ class QueryLog:
         rtype, rcode, _ = reply_facts(reply)
         if _class(reply, rcode) not in chosen.classes:
             return
-        qname = reply[HEADER : question_end(reply) - 4]  # empty if the question couldn't be read
+        qname = reply[HEADER : question_end(reply) - 4]  # empty if the reply contains no question
         if not any(name.is_at_or_below(qname or name.ROOT, zone) for zone in chosen.zones):
             return
         if self._octets >= _MAX_WAITING:
@@ -140,7 +140,7 @@ class QueryLog:
         if self._waiting and len(self._waiting[-1]) + len(line) <= PIECE:
             self._waiting[-1] += line
         else:
-            if not self._is_full:  # write now: a pipe can contain only 400 lines, and more may come in 0.05 s
+            if not self._is_full:  # written at once: a pipe has room for only 400 lines, and more may come in 0.05 s
                 self.write()
             self._waiting.append(line)
         if not self._is_due:
@@ -155,7 +155,7 @@ class QueryLog:
             self._call_later(_EVERY_S, self._write_again)
 
     def write(self) -> None:
-        """Write waiting lines until the log is full."""
+        """Write waiting lines, until none are left or the log's pipe is full."""
         done = 0
         for piece in self._waiting:
             self._is_full = not self._log.outlet.write(piece)
@@ -175,5 +175,5 @@ def _class(reply: bytes, rcode: int) -> RcodeClass:
         return RcodeClass.DENIAL
     if rcode != Rcode.NOERROR:
         return RcodeClass.ERROR
-    # TC means that the reply had answers before it was truncated.
+    # TC means that the reply had records before it was truncated.
     return RcodeClass.SUCCESS if reply[7] or reply[6] or reply[2] & _TC else RcodeClass.DENIAL

@@ -1,19 +1,21 @@
 """Keeps the last queries of a worker in memory, which other processes read while the worker writes.
 
-The ring is an observer of ports. `pydns.ring.layout` has the format. Every query passes through this file, so it is
-fast code:
+The ring is an observer of ports. `pydns.ring.layout` defines its format. Every query passes through this file, so it
+contains fast code:
 
-1. The worker keeps the replies as they are. It doesn't parse them, because readers of the ring do that.
-2. The port has already joined the replies of a batch in order to send them (`datagrams.Outbox.send_joined`).
+1. The worker keeps the replies as they are. Readers of the ring parse them.
+2. The replies of a batch are already one string of octets, because the port has joined them to send them
+   (`datagrams.Outbox.send_joined`).
 3. For a batch, the worker only adds references to a list, and copies the addresses of all clients at once. It writes
-   several batches together, in one record.
+   several batches together, as one record.
 
-The worker calls `write` twice a second, so replies wait for half a second at most until they are written. A worker that
-is killed loses them. A timer for each reply would wake up a worker that has little to do.
+The worker calls `write` twice a second, so a reply waits for half a second at most until it is written. If the worker
+is killed, the waiting replies are lost. A timer instead would wake up a worker that has little to do.
 
-The memory belongs to the worker's slot. So a worker that starts again keeps the content of its predecessor. The memory
-isn't a file on a disk, because the worker would have to wait while the kernel writes a page of such a file. All of the
-memory is allocated before it is used. So if there is not enough memory, this is an error here, and not a SIGBUS later.
+The memory belongs to the worker's slot. So a worker that starts again keeps the queries of the worker before. The
+memory isn't a file on a disk, because the worker would have to wait while the kernel writes a page of the file. All of
+the memory is allocated before it is used, so a lack of memory is an error when the ring is opened, and not a SIGBUS
+later.
 """
 
 import mmap
@@ -33,9 +35,9 @@ from pydns.ring.layout import Origin
 from pydns.serve.datagrams import BATCH, short
 from pydns.serve.port import Mark, Port
 
-_ENOUGH = layout.MOST - BATCH  # this many replies are written at once, without waiting
-# A batch that waits to be written: its port, the lengths of its messages, the messages, their senders, the time when
-# they came, the seconds until the replies were sent, and the origins.
+_ENOUGH = layout.MOST - BATCH  # when this many replies wait, they are written at once
+# A batch that waits to be written: its port, the lengths of its messages, the messages, their senders, when they came,
+# the seconds until the replies were sent, and the origins.
 _Waiting = tuple[Port, "array[int]", bytes, bytes, float, float, bytes]
 # A deferred reply that waits to be written: the arguments of `replied_later`, without `error`.
 _Later = tuple[Port, Any, bytes, float, float, Origin, str]
@@ -48,25 +50,25 @@ class QueryRing:
         """`memory` is the file descriptor of the slot's memory."""
         self._descriptor = memory
         self._log = log
-        self._room = 0  # octets of memory that the configuration asks for
+        self._room = 0  # how many octets of memory the configuration asks for
         self._memory: mmap.mmap | None = None
         self._size = self._written = 0
-        # Numbers in the head of the memory. A store of an aligned word is atomic, so no reader sees half a number.
+        # Two numbers in the head of the memory. Writing an aligned word is atomic, so no reader sees half a number.
         self._cursor: memoryview[int]
         self._offset: memoryview[float]
         self._waiting: list[_Waiting] = []
-        self._count = 0  # number of replies in `_waiting`
+        self._count = 0  # how many replies are in `_waiting`
         self._later: dict[str, list[_Later]] = defaultdict(list)  # protocol -> deferred replies
 
     @property
     def is_on(self) -> bool:
-        """Whether queries are kept."""
+        """Whether the configuration asks for a ring, and the ring could be opened."""
         return self._memory is not None
 
     def configure(self, config: Config) -> None:
         """Apply the configuration.
 
-        This function is called twice a second, so it also keeps the ring's clock right.
+        This function is called twice a second, so it also adapts the ring to changes of the system's clock.
         """
         room = config.recent_queries_mib << 20
         if room != self._room:
@@ -77,7 +79,10 @@ class QueryRing:
             self._offset[0] = time.time() - time.monotonic()
 
     def _open(self, room: int) -> None:
-        """Map the memory. If its size or format is different, allocate it again. If `room` is 0, free it."""
+        """Map the memory, or free it if `room` is 0.
+
+        If the memory has another size or format, it is allocated again.
+        """
         descriptor, size = self._descriptor, layout.HEAD + room if room else 0
         try:
             head = layout.parse_head(os.pread(descriptor, layout.HEAD, 0))
@@ -114,7 +119,7 @@ class QueryRing:
         elif not marks and None not in port.replies:
             octets, lengths = b"".join(port.replies), array("L", map(len, port.replies))  # type: ignore[arg-type]
         elif len(marks) == count and Mark.RULED not in marks.values():
-            return  # all messages were deferred
+            return  # all messages of the batch were deferred
         else:
             shown = list(_shown(port, messages))
             octets, lengths = b"".join(shown), array("L", map(len, shown))
@@ -142,7 +147,7 @@ class QueryRing:
             self._write_later(waiting)
 
     def write(self) -> None:
-        """Write the replies that wait."""
+        """Write the waiting replies."""
         self._write_waiting()
         for waiting in self._later.values():
             if waiting:
@@ -170,7 +175,7 @@ class QueryRing:
                 self._write(self._composed(waiting))
 
     def _composed(self, waiting: list[_Waiting]) -> list[bytes]:
-        """Return the parts of a record for some batches."""
+        """Return the parts of a record that contains several batches."""
         ports, lengths, messages, senders, came, spent_s, origins = zip(*waiting, strict=True)
         turns = came, spent_s, list(map(len, lengths))
         form, extra = _form(ports[0]), b""
@@ -181,7 +186,7 @@ class QueryRing:
         return layout.compose(self._written, turns, addresses, short(b"".join(lengths)), messages, form, extra)
 
     def _write(self, parts: Sequence[bytes]) -> None:
-        """Write the parts of a record."""
+        """Write the parts of a record to the memory."""
         memory = self._memory
         assert memory is not None
         size = sum(map(len, parts))
@@ -200,7 +205,7 @@ class QueryRing:
         self._cursor[0] = self._written
 
     def close(self) -> None:
-        """Write the waiting replies, and unmap the memory. Its content stays, so other processes can still read it."""
+        """Write the waiting replies, and unmap the memory. Other processes can still read it."""
         if self._memory is None:
             return
         self.write()
@@ -215,9 +220,9 @@ def _form(port: Port) -> int:
 
 
 def _shown(port: Port, messages: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the octets to keep for each message of a batch: its reply, or no octets if the message was deferred.
+    """Yield what the ring keeps for each message of a batch: its reply, or no octets if the message was deferred.
 
-    If a message got no reply, the message itself is kept. It may be a reply to somebody, so its bit QR is cleared.
+    If a message got no reply, the message itself is kept, with its bit QR set to 0.
     """
     for place, reply in enumerate(port.replies):
         if reply is not None:

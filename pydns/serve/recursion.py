@@ -1,8 +1,8 @@
 """Answers questions with the help of upstreams: takes an `Asked` from the responder, and sends the reply to the client.
 
-This module connects the forwarder, which knows no sockets, to the sockets of upstreams and to the log. It applies
-configurations. If an answer ends with a CNAME, it looks up the target. The caller passes in the clock, random numbers
-and sockets.
+This module connects the forwarder, which knows no sockets, to the sockets of upstreams and to the log. It applies the
+configuration to them. If an answer ends with a CNAME, it looks up the target. The caller passes in the clock, random
+numbers and sockets.
 """
 
 import asyncio
@@ -42,18 +42,19 @@ from pydns.upstream.packet import RANDOM_OCTETS, STREAM
 from pydns.upstream.pool import Upstream
 from pydns.upstream.routes import Routes
 
-TICK_S = 0.01  # interval between calls of `Forwarder.tick` while questions are open
-SUSPICION_S = 1.0  # minimum time between two probes of an upstream because of queries that look like ours
-PROBE_S = 30.0  # interval between probes of an upstream that forwards our queries back to us
-# The shortest and the longest time until the name of a server is resolved again, and the time after a failure.
+TICK_S = 0.01  # seconds between two calls of `Forwarder.tick` while questions are open
+SUSPICION_S = 1.0  # minimum seconds between two probes of an upstream after queries that look like those of pydns
+PROBE_S = 30.0  # seconds between two probes of an upstream that forwards queries of pydns back to pydns
+# After how many seconds the name of a server is resolved again: at least, at most, and after a failure.
 _SHORTEST_S, _LONGEST_S, _FAILED_S = 5.0, 3600.0, 5.0
-_REPEATS_S = 30.0  # minimum time between two log lines about unusable replies of one server, for each reason
+# Minimum seconds between two log lines about replies of a server that can't be used for the same reason.
+_REPEATS_S = 30.0
 _CLASS_IN = CLASS_IN.to_bytes(2)
-_MAX_SOCKETS = 1024  # maximum number of sockets to all upstreams. Some systems allow only few open files
+_MAX_SOCKETS = 1024  # maximum number of sockets to all upstreams; some systems allow only few open files
 
 
 class Recursion:
-    """The upstreams of a worker, their answers, and the clients that wait for them."""
+    """Asks the upstreams of a worker, and sends their answers to the clients that wait for them."""
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class Recursion:
         random: Callable[[int], bytes] = os.urandom,
         sockets: Callable[..., Upstreams] = Upstreams,
     ) -> None:
-        """Take the batch, the log and the event loop. Tests replace the other arguments.
+        """`batch`, `log` and `loop` are those of the worker. Only tests pass the other arguments.
 
         `clock` returns monotonic time in seconds. `random` takes a number and returns as many random octets. `sockets`
         makes the sockets to upstreams.
@@ -79,19 +80,20 @@ class Recursion:
         self._sockets = sockets(loop, self._received, self._unreachable)
         self._servers = servers.Servers()
         self._upstreams: dict[int, Upstream] = {}
-        self._pools: dict[str, Sequence[Upstream]] = {}  # domain of a route, as text -> its upstreams
+        self._pools: dict[str, Sequence[Upstream]] = {}  # domain of a route, as text -> the upstreams of the route
         self._raw = b""  # the configuration in force, as stored in the table
         self._config = model.Config(upstreams=())
         self._addresses: dict[bytes, _ServerName] = {}
-        # Index of an upstream that forwards our queries to us -> time of the next probe.
+        # Index of an upstream that forwards queries of pydns back to pydns -> when the next probe is due.
         self._looping: dict[int, float] = {}
-        self._suspected: dict[int, float] = {}  # index of an upstream -> the last time when a loop was suspected
-        # Upstream and reason -> the time of the last log line, and the number of unusable replies since then.
+        self._suspected: dict[int, float] = {}  # index of an upstream -> when a loop was suspected last
+        # Upstream and reason -> when the last log line was written, and how many replies couldn't be used since then.
         self._refusals: dict[tuple[int, Unusable], tuple[float, int]] = {}
         self._ticking = False
         self._swept_at = 0.0
         self._sends_reasons = True  # whether clients get extended errors
-        # Whether a reply that is sent now comes from the cache; then the time is measured for the whole batch.
+        # True during `ask`. A reply that is sent then comes from the cache, and its time is measured for the whole
+        # batch.
         self._at_once = False
         self.forwarder = Forwarder(
             Routes(()),
@@ -114,7 +116,7 @@ class Recursion:
         self._sockets.observers[:] = observers
 
     def ask(self, asked: Asked, port: Port, peer: object, came: float) -> None:
-        """Answer a question from a port, now or later. Called while the worker answers a batch of this port."""
+        """Answer a question that came on a port, now or later. Called while the worker answers a batch of this port."""
         now = self._clock()
         client = _new(Waiting, (asked, port, peer, came))
         self._at_once = True
@@ -128,7 +130,7 @@ class Recursion:
             self._tick_later()
 
     def _reply(self, client: Any, answer: UpstreamAnswer) -> None:
-        """Pass an answer to its receiver: a waiting client, a `Chain`, a `_Probe` or a client of `FamilyRules`."""
+        """Pass an answer to whoever asked: a waiting client, a `Chain`, a `_Probe` or a client of `FamilyRules`."""
         if type(client) is not Waiting:
             client.answered(answer)
         elif answer.onward:
@@ -154,9 +156,10 @@ class Recursion:
     # CNAME targets and targets of rules
 
     def go_on(self, chain: Chain, target: bytes, is_rewritten: bool = False) -> None:
-        """Look up the target of a CNAME or a rule, in our zones or from upstreams.
+        """Look up the target of a CNAME or of a rule, in the zones of pydns or from upstreams.
 
-        If `is_rewritten` is true, `rewrites` don't apply to `target` again, and the chain may already contain `target`.
+        If `is_rewritten` is true, the rules of `rewrites` don't apply to `target` again, and the chain may already
+        contain `target`.
         """
         if not chain.visit(target) and not is_rewritten:
             chain.end(Rcode.NOERROR, reason=Reason.CNAME_CHAIN)
@@ -197,9 +200,9 @@ class Recursion:
         self.forwarder.unreachable(index, socket_index, self._clock())
 
     def _note_trouble(self, index: int, trouble: str) -> None:
-        """Remember the problem of the connection to an upstream.
+        """Remember the problem of the connection to an upstream, and log a new problem.
 
-        Log it if it is new. An empty text means no problem.
+        An empty text means that there is no problem.
         """
         upstream = self._upstreams.get(index)
         if upstream is None or upstream.trouble == trouble:
@@ -241,9 +244,9 @@ class Recursion:
         self._log(event.value, level=level, upstream=upstream.spec.name)
 
     def _refused(self, upstream: Upstream, why: Unusable, qname: bytes) -> None:
-        """Log an unusable reply and its reason, at most once every `_REPEATS_S` for each upstream and reason.
+        """Log a reply that can't be used, and the reason: at most once every `_REPEATS_S` for each upstream and reason.
 
-        The log line contains the number of unusable replies that were not logged before it.
+        The line says how many such replies came before it that were not logged.
         """
         now = self._clock()
         logged_at, unlogged = self._refusals.get((upstream.index, why), (-_REPEATS_S, 0))
@@ -380,9 +383,9 @@ class Recursion:
             self._plan()
 
     def _probe(self, upstream: Upstream) -> None:
-        """Ask an upstream for a name that only pydns knows.
+        """Ask an upstream for a name for which only pydns has an answer.
 
-        If the query comes back, the upstream forwards our queries to us.
+        If the answer of pydns comes back, the upstream forwards queries of pydns back to pydns.
         """
         label = LOOP_MARK + b"-%d" % upstream.index
         question = name.from_labels(label) + TXT.to_bytes(2) + _CLASS_IN
@@ -390,9 +393,9 @@ class Recursion:
         self._tick_later()
 
     def probed(self, upstream: Upstream, answer: UpstreamAnswer) -> None:
-        """Find out from the answer to a probe whether the upstream forwards our queries to us.
+        """Find out from the answer to a probe whether the upstream forwards queries of pydns back to pydns.
 
-        A wildcard resolver also answers, but not with our token.
+        A server that answers for every name sends an answer, too, but not with the token of pydns.
         """
         now = self._clock()
         if LOOP_MARK[::-1] in answer.records:
@@ -416,7 +419,7 @@ class Recursion:
 
 
 class _Probe:
-    """Takes the place of a client, and receives the answer to a probe."""
+    """Receives the answer to a probe instead of a client."""
 
     source = None
 
@@ -429,10 +432,10 @@ class _Probe:
 
 
 class _ServerName:
-    """The addresses of a server that the configuration gives by name."""
+    """The addresses of a server whose name is in the configuration."""
 
     def __init__(self) -> None:
-        self.due = 0.0  # time of the next lookup of the name
+        self.due = 0.0  # when the name must be looked up next
         self.found: dict[int, tuple[str, ...]] = {}  # record type -> addresses
 
     def addresses(self) -> tuple[str, ...]:
@@ -440,7 +443,7 @@ class _ServerName:
 
 
 def _source(client: Any) -> bytes | None:
-    """Return the octets of the address under which a client's places are counted, or None for our own questions."""
+    """Return the address by which a client's places are counted, or None for questions of pydns itself."""
     if type(client) is Waiting:
         port: Port = client.port
         return port.source(client.peer)
@@ -451,7 +454,7 @@ def _source(client: Any) -> bytes | None:
 def _random_bits(random: Callable[[int], bytes]) -> Iterator[int]:
     """Yield random numbers of `RANDOM_OCTETS` octets.
 
-    One call of `random` fetches 256 numbers, because a system call for each number would cost 0.5 µs.
+    One call of `random` returns the octets of 256 numbers, because a system call for each number would take 0.5 µs.
     """
     numbers = Struct(f"{RANDOM_OCTETS}s").iter_unpack
     while True:
@@ -460,15 +463,15 @@ def _random_bits(random: Callable[[int], bytes]) -> Iterator[int]:
 
 
 def _addresses(answer: UpstreamAnswer, qtype: int) -> Iterator[tuple[str, int]]:
-    """Yield the addresses in the answer to a chain, each with its TTL."""
+    """Yield the addresses in an answer that begins with a chain of CNAMEs, each with its TTL."""
     records = answer.records
     for _, fixed, end in islice(walk(records), int.from_bytes(answer.counts[:2])):
         if int.from_bytes(records[fixed : fixed + 2]) == qtype:
             yield address_text(records[fixed + 10 : end]), int.from_bytes(records[fixed + 4 : fixed + 8])
 
 
-# Copies of members that each miss needs. A look-up in the enum takes 0.07 µs.
+# Copies of members that every miss needs, because a look-up in the enum takes 0.07 µs.
 _STALE, _UPSTREAM, _CACHE, _UNKNOWN = Origin.STALE, Origin.UPSTREAM, Origin.CACHE, Origin.UNKNOWN
 _STALE_REASONS = frozenset([Reason.STALE, Reason.STALE_DENIAL])
 _CACHED_RCODES = frozenset([int(Rcode.NOERROR), int(Rcode.NXDOMAIN)])
-_new = tuple.__new__  # 0.15 µs faster for each miss than the constructor of a NamedTuple
+_new = tuple.__new__  # takes 0.15 µs less than the constructor of a NamedTuple, for each miss

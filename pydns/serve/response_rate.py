@@ -1,9 +1,9 @@
-"""Limits how many equal replies one network gets over UDP (RRL). So pydns doesn't amplify attacks with forged
-addresses.
+"""Limits how many equal replies a network gets over UDP (RRL), because the addresses of clients may be forged.
 
-The sender of a datagram can forge its address. The replies then go to a victim. A network is a prefix of the address,
-and gets a limited number of equal replies per second. Half of the further replies are dropped. The other half is sent
-without records and with TC set. A real client then asks again over TCP, where addresses can't be forged.
+The sender of a datagram can forge its address, so that the replies go to a victim. A network consists of the addresses
+with one prefix, and gets a limited number of equal replies a second. Of the replies above the limit, half are dropped,
+and half are sent without records and with TC set. A real client then asks again over TCP, where addresses can't be
+forged.
 
 Replies with records are equal if they have the same question. All replies without records to a network are treated as
 equal, because floods ask for random names. This module knows no sockets and no clock.
@@ -14,12 +14,12 @@ from collections.abc import Callable
 
 from pydns.dns.message import OPT_HEAD, OPT_SIZE, TC, question_end, with_flags
 
-IPV4_PREFIX, IPV6_PREFIX = 3, 7  # octets of the prefix that is a network: /24 and /56, as in BIND
-_SLIP = 2  # every second limited reply is sent truncated; the others are dropped
-_BURST_S = 1.0  # after a time without replies, a network may get the replies of this many seconds at once
-# Number of accounts. Replies are counted in the account that the hash of network and question selects. The key of
-# Python's hash is random in each process, so nobody can choose questions with the same account. If two networks or
-# questions share an account, their replies are limited together. All accounts take half a megabyte.
+IPV4_PREFIX, IPV6_PREFIX = 3, 7  # octets of a network's prefix: /24 and /56, as in BIND
+_SLIP = 2  # one of this many replies above the limit is sent truncated, and the others are dropped
+_BURST_S = 1.0  # for how many seconds a network that got no replies may save up replies
+# The number of accounts in which replies are counted. The hash of the network and the question selects the account.
+# Python's hash has a random key in each process, so nobody can choose questions with the same account. If two networks
+# or questions share an account, their replies are limited together. All accounts take half a megabyte.
 _ACCOUNTS = 1 << 16
 
 
@@ -30,14 +30,14 @@ class ResponseRate:
         self.responses_per_second = responses_per_second
         self._cost_s = 1.0 / responses_per_second
         self._clock = clock
-        # account -> a time to which each reply adds its cost. Replies are limited while it is `_BURST_S` ahead of now
+        # account -> a time, to which each reply adds its cost; replies are limited while this time is `_BURST_S` ahead
         self._paid_until = array("d", bytes(8 * _ACCOUNTS))
         self._limited = 0
 
     def limit(self, reply: bytes, address: bytes) -> bytes | None:
-        """Return the reply if the client's network may get it, or else a truncated reply, or None for no reply.
+        """Return the reply if the client's network may get it. Otherwise return a truncated reply, or None.
 
-        `address` has the octets of the client's IP address.
+        `address` contains the octets of the client's IP address.
         """
         now = self._clock()
         end = question_end(reply)
@@ -45,7 +45,7 @@ class ResponseRate:
         network = address[: IPV4_PREFIX if len(address) == 4 else IPV6_PREFIX]
         account = hash(network + what) % _ACCOUNTS
         paid_until = max(self._paid_until[account], now)
-        if paid_until - now < _BURST_S - self._cost_s / 2:  # the half of a reply allows for rounding errors
+        if paid_until - now < _BURST_S - self._cost_s / 2:  # half the cost of a reply allows for rounding errors
             self._paid_until[account] = paid_until + self._cost_s
             return reply
         self._limited += 1
@@ -54,7 +54,7 @@ class ResponseRate:
 
 def _truncated(reply: bytes, end: int) -> bytes:
     """Return the reply without records and with TC set. `end` is the offset after the question."""
-    opt_at = reply.rfind(OPT_HEAD, end)  # OPT is the last record
+    opt_at = reply.rfind(OPT_HEAD, end)  # the OPT record is the last record
     size = OPT_SIZE + int.from_bytes(reply[opt_at + OPT_SIZE - 2 : opt_at + OPT_SIZE])
     has_opt = opt_at >= end and opt_at + size == len(reply)
     counts = reply[4:6] + bytes(5) + bytes([has_opt])

@@ -1,7 +1,7 @@
 """The rules of the live configuration that change answers: rewrites, templates, aliases, blocked domains.
 
-The steps of `pydns.serve.follow` apply the rules. `Rules.touches` decides whether a question needs these steps at all.
-This module knows neither the table nor upstreams.
+The steps of `pydns.serve.follow` apply the rules. `Rules.touches` decides whether a question needs these steps. This
+module knows neither the table nor upstreams.
 """
 
 from collections.abc import Sequence
@@ -29,33 +29,33 @@ from pydns.dns.rewrite import (
 )
 from pydns.dns.template import Match, Template, Text, is_within, make
 
-MAX_LEADS = 8  # maximum number of rules that are applied one after another
-_MOST_LEADS = 16_384  # maximum number of kept results
-_MADE_TTL_S = 60  # TTL of the SOA record in a denial by a template
-_BLOCKED_TTL_S = 3600  # TTL of a denial of a blocked name, as in pydns.zones.special
+MAX_LEADS = 8  # maximum number of rules that are applied to a question, one after the other
+_MOST_LEADS = 16_384  # maximum number of leads that are kept
+_MADE_TTL_S = 60  # the TTL of the SOA record in a denial that a template makes
+_BLOCKED_TTL_S = 3600  # the TTL of the denial of a blocked name, as in `pydns.zones.special`
 _EVERYWHERE = Scope()
 
 
 class Lead(NamedTuple):
-    """A question whose answer becomes the answer to the client's question."""
+    """A question that a rule makes of another one, whose answer becomes the answer to the other one."""
 
     qname: bytes  # in lower case
     qtype: int
-    is_rewritten: bool  # True if the rules of `rewrites` must not apply to `qname` again
+    is_rewritten: bool  # True if a rule of `rewrites` made the lead, so that `rewrites` must not apply again
     changes: tuple[AnswerChange, ...] = ()
 
     def revert(self, asked: bytes, answer: Answer) -> Answer:
-        """Return the answer to the question `asked`."""
+        """Return the answer to the question `asked`, made from `answer`, the answer to this lead."""
         return revert(self.changes, asked, self.qname, answer)
 
 
 class Rules:
-    """The rules of one configuration."""
+    """The rules of one configuration, for all clients or for those of a view."""
 
     def __init__(self, config: Config | None = None, of_view: Sequence[Blocked] = ()) -> None:
         """`of_view` contains the blocked domains of a view.
 
-        A domain that is blocked for all clients and questions isn't a rule here, but a zone of the table.
+        A domain that is blocked for all clients and questions isn't a rule, but a zone of the table.
         """
         config = config or Config()
         self._rewrites = [(_Names(each.scope), parse(each.rule)) for each in config.rewrites]
@@ -69,7 +69,7 @@ class Rules:
         return bool(self._rewrites or self._templates or self._aliases or self._blocked)
 
     def touches(self, qname: bytes, qtype: int) -> bool:
-        """Return whether a rule may change the answer to a question. The name is in lower case."""
+        """Return whether a rule may change the answer to a question. `qname` is in lower case."""
         return (
             self.precede(qname, qtype)
             or bool(self._aliases and self._aliases.find(qname) is not None)
@@ -77,7 +77,7 @@ class Rules:
         )
 
     def precede(self, qname: bytes, qtype: int) -> bool:
-        """Return whether a rule comes before the records of the table for this question."""
+        """Return whether a rule takes precedence over the records that the table has for a question."""
         if not self._rewrites and not self._templates:
             return False
         return self.rewriting(qname, qtype) is not None or self._matching(qname, qtype) is not None
@@ -85,7 +85,7 @@ class Rules:
     def rewriting(self, qname: bytes, qtype: int) -> Lead | None:
         """Return the question that the rules of `rewrites` make of a question, or None if no rule applies.
 
-        If the new name is invalid, the name in the result is empty.
+        If the name in the new question is invalid, the result has an empty name.
         """
         if not self._rewrites:
             return None
@@ -105,10 +105,10 @@ class Rules:
         return Lead((qname or b"").lower(), found.question.qtype, True, found.changes)
 
     def plain_lead(self, qname: bytes, qtype: int) -> bytes | None:
-        """Return the name with which a single rule replaces the question's name.
+        """Return the name by which a single rule replaces the name of a question.
 
-        Return None if no rule applies, if a second rule could apply, or if the rule changes the addresses. The caller
-        must check the table, because a name with an alias may also have records there.
+        Return None if no rule applies, if a second rule might apply, or if the rule also changes the addresses. The
+        caller must check the table, because a name with an alias may also have records there.
         """
         lead = self.rewriting(qname, qtype)
         if lead is None and self._matching(qname, qtype) is None:
@@ -120,7 +120,7 @@ class Rules:
         return lead.qname
 
     def synthesis(self, qname: bytes, qtype: int) -> Answer | None:
-        """Return the answer of a template to a question, or None if no template applies."""
+        """Return the answer that a template makes for a question, or None if no template applies."""
         found = self._matching(qname, qtype)
         if found is None:
             return None
@@ -134,9 +134,9 @@ class Rules:
         return Answer(template.rcode, made.answers, authorities, made.additionals)
 
     def _matching(self, qname: bytes, qtype: int) -> tuple[Template, Match | None] | None:
-        """Return the first template that applies to a question, and its match.
+        """Return the first template that applies to a question, and the match.
 
-        If the match is None, the answer is SERVFAIL.
+        A match of None means that the answer is SERVFAIL. Return None if no template applies.
         """
         if not self._templates:
             return None
@@ -147,15 +147,15 @@ class Rules:
         return None
 
     def alias(self, qname: bytes, qtype: int) -> Lead | None:
-        """Return the question for the target of an alias, or None.
+        """Return the question for the target of an alias, or None if the name has no alias.
 
-        The caller must check that the table lacks the name.
+        The caller must check that the name isn't in the table.
         """
         target = self._aliases.find(qname) if self._aliases else None
         return None if target is None else Lead(target, qtype, False)
 
     def blocked(self, qname: bytes, qtype: int) -> Blocked | None:
-        """Return the innermost blocked domain that denies a question, or None."""
+        """Return the innermost blocked domain that denies a question, or None if no blocked domain does."""
         for domain in (qname, *name.ancestors(qname)) if self._blocked else ():
             found = self._blocked.get(domain)
             if found is not None and _denies(found, qname, qtype):
@@ -177,7 +177,7 @@ def denied(blocked: Blocked) -> Answer:
 
 
 class _Names:
-    """The names to which a rule applies, as text."""
+    """The names to which a rule applies."""
 
     def __init__(self, scope: Scope) -> None:
         self._is_all = scope == _EVERYWHERE

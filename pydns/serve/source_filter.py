@@ -1,7 +1,7 @@
 """A classic BPF filter that makes the kernel drop most datagrams of some clients (packet(7), socket(7)).
 
 The kernel runs the filter before a datagram enters the queue of the UDP socket. So a datagram that the filter drops
-costs the worker nothing. The filter needs no privilege.
+takes no time of the worker. Attaching a filter needs no privilege.
 """
 
 import ctypes
@@ -11,19 +11,21 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 MOST = 16  # maximum number of clients in a filter
-_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
-_STEP = struct.Struct("@HBBI")  # linux/filter.h: code, steps to skip if true and if false, operand
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # numbers of socket options, from asm-generic/socket.h
+# A step of the filter (linux/filter.h): code, steps to skip if true, steps to skip if false, operand.
+_STEP = struct.Struct("@HBBI")
 _PROGRAM = struct.Struct("@HP")
-_LOAD, _IS_EQUAL, _IS_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # linux/bpf_common.h
-_NETWORK_HEADER, _RANDOM = 0xFFF00000, 0xFFFFF000 + 56  # linux/filter.h: SKF_NET_OFF, SKF_AD_OFF + SKF_AD_RANDOM
-_SOURCE_AT = {4: 12, 16: 8}  # octets of an address -> offset of the sender's address in the IP header
+_LOAD, _IS_EQUAL, _IS_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # codes of steps, from linux/bpf_common.h
+# SKF_NET_OFF, and SKF_AD_OFF + SKF_AD_RANDOM, from linux/filter.h.
+_NETWORK_HEADER, _RANDOM = 0xFFF00000, 0xFFFFF000 + 56
+_SOURCE_AT = {4: 12, 16: 8}  # octets of a sender's address -> offset of this address in the IP header
 _DROP, _KEEP = (_RETURN, 0, 0, 0), (_RETURN, 0, 0, 0xFFFFFFFF)
 
 
 def attach(sock: socket.socket, addresses: Iterable[bytes], share: float) -> None:
-    """Let the kernel keep only a random share of the datagrams from some addresses.
+    """Make the kernel drop datagrams from some addresses at random, so that only a share of them is left.
 
-    Do nothing if it rejects the filter.
+    If the kernel rejects the filter, nothing changes.
     """
     steps = _program(list(addresses)[:MOST], share)
     buffer = ctypes.create_string_buffer(steps, len(steps))
@@ -33,7 +35,7 @@ def attach(sock: socket.socket, addresses: Iterable[bytes], share: float) -> Non
 
 
 def detach(sock: socket.socket) -> None:
-    """Remove the filter, if there is one."""
+    """Remove the filter, if the socket has one."""
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 

@@ -1,7 +1,7 @@
-"""The strict path, for every query that isn't ordinary. It is slower than the fast path, but its time is limited.
+"""The strict path, for every query that isn't ordinary. It takes longer than the fast path, but its time is limited.
 
-The strict path parses the whole message, rejects queries that we don't answer, and composes replies from the records
-that `pydns.serve.follow` finds.
+The strict path parses the whole message, rejects queries that pydns doesn't answer, and composes replies from the
+records that `pydns.serve.follow` finds.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -35,9 +35,10 @@ from pydns.upstream.key import ASK_AD, ASK_CD, ASK_DO
 if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
-_TURNS: Final = 1024  # number of counters; questions whose hashes are equal modulo this number share a counter
-_MOST_VARIANTS: Final = 8  # maximum number of kept rotations of an answer; composing one takes 2 µs per record
-# Maximum octets of an answer that we compose again: 150 SRV records and their addresses fit.
+_TURNS: Final = 1024  # the number of counters; questions whose hashes are equal modulo this number share a counter
+# Maximum number of rotations of an answer that are kept; composing a rotation takes 2 µs per record.
+_MOST_VARIANTS: Final = 8
+# The maximum octets of an answer whose records are composed in another order. 150 SRV records and their addresses fit.
 _LONGEST_ANEW: Final = 16 * 1024
 _ROOM: Final = 8 * 1024 * 1024  # maximum octets of all kept rotations
 _NOTHING: tuple[bytes, list[bytes]] = (b"", [])
@@ -48,13 +49,13 @@ class Rotation:
 
     def __init__(self) -> None:
         self._turns = [0] * _TURNS
-        # Key -> compiled answer, and the rotations of it that were used. Only answers whose records differ in length
-        # are here.
+        # Key -> compiled answer, and those of its rotations that were used. Only answers whose records differ in length
+        # are in this dict.
         self._variants: dict[bytes, tuple[bytes, list[bytes]]] = {}
         self._room = _ROOM
 
     def turn(self, key: bytes) -> int:
-        """Count a use of an answer, and return the number of uses."""
+        """Count a use of the answer to a question, and return how often it was used."""
         slot = hash(key) % _TURNS
         turn = self._turns[slot] = self._turns[slot] + 1
         return turn
@@ -78,7 +79,7 @@ class Rotation:
         return self._anew(key, compiled, turn)
 
     def _anew(self, key: bytes, compiled: bytes, turn: int) -> bytes:
-        """Compose the records of an answer in another order, and keep the result."""
+        """Return the records of an answer, composed in another order. The result is kept."""
         if len(compiled) > _LONGEST_ANEW:
             return compiled[RECORDS:]
         count = int.from_bytes(compiled[4:6])
@@ -96,7 +97,7 @@ class Rotation:
 
 
 class StrictResponder:
-    """Answers messages that may contain any bytes."""
+    """Answers any message, whatever bytes it contains."""
 
     def __init__(self, commit: Commit, follower: Follower, rotation: Rotation) -> None:
         self.configure(False, Extras())
@@ -105,7 +106,7 @@ class StrictResponder:
         self._rotation = rotation
 
     def configure(self, offers_recursion: bool, extras: Extras) -> None:
-        """Set whether we offer recursion, and the answers that the operator has switched on."""
+        """Set whether pydns offers recursion, and the answers that the operator has switched on."""
         self.offers_recursion = offers_recursion
         self.max_udp_size = extras.max_udp_size
         self._extras = extras
@@ -172,7 +173,7 @@ class StrictResponder:
         )
 
     def _compose_compiled(self, query: Query, key: bytes, compiled: bytes, limit: int) -> bytes:
-        """Compose the reply to a hit from octets, because decompiling thousands of records would take too long."""
+        """Compose the reply to a hit from the compiled octets. Decompiling thousands of records would take too long."""
         opt = _opt(query)
         octets = self._rotation.records(key, compiled) if compiled[0] & 1 else compiled[RECORDS:]
         wanted = int.from_bytes(compiled[4:6])

@@ -1,7 +1,7 @@
-"""Sends copies of messages to a collector (`dnstap`): those of clients, and those that we exchange with upstreams.
+"""Sends copies of messages to a collector (`dnstap`): messages of clients, and messages between pydns and upstreams.
 
-The tap observes ports and the sockets to upstreams. While it is off, nobody calls it. The key `share` selects messages
-by their id, so a query and its reply are either both sent or both left out.
+The tap observes ports and the sockets to upstreams. It isn't called while it is off. The key `share` selects messages
+by their id, so the collector gets a query and its reply, or neither.
 """
 
 import asyncio
@@ -21,35 +21,35 @@ from pydns.serve.frame_stream import FrameStream
 from pydns.serve.port import Port, address_octets
 
 _IDS = 1 << 16
-_MAX_OPEN = 4096  # maximum number of open queries to upstreams whose time is kept
+_MAX_OPEN = 4096  # maximum number of queries to upstreams whose time is remembered
 
 
 class Tap:
-    """The tap of one worker. It observes ports (`port.Observer`)."""
+    """The tap of one worker: an observer of ports (`port.Observer`)."""
 
     def __init__(self, log: Log, loop: asyncio.AbstractEventLoop, dropped: Callable[[int], object]) -> None:
-        """`dropped` is called with the number of messages that are dropped."""
+        """`dropped` is called with the number of messages, whenever messages are dropped."""
         self._log = log
         self._loop = loop
         self._dropped = dropped
         self._options: DnstapOptions | None = None
         self._stream: FrameStream | None = None
         self._composer: Composer | None = None
-        self._limit = 0  # only messages with smaller ids are sent
+        self._limit = 0  # the collector gets only messages with smaller ids
         self.upstreams = UpstreamTap(self)
 
     @property
     def is_on(self) -> bool:
-        """Whether messages of clients are sent."""
+        """Whether the collector gets messages of clients."""
         return self._options is not None and TapMessages.CLIENT in self._options.messages
 
     @property
     def taps_upstreams(self) -> bool:
-        """Whether messages of upstreams are sent."""
+        """Whether the collector gets messages between pydns and upstreams."""
         return self._options is not None and TapMessages.FORWARDER in self._options.messages
 
     def configure(self, config: Config) -> None:
-        """Apply the configuration. A changed collector or identity begins a new stream."""
+        """Apply the configuration. If the collector or the identity has changed, a new stream begins."""
         options = config.dnstap
         if options == self._options:
             return
@@ -68,7 +68,7 @@ class Tap:
             self._stream = None
 
     def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
-        """Send the queries that were received together, and their replies."""
+        """Send the collector the messages that came together, and their replies."""
         now_ns = time.time_ns()
         for place, message in enumerate(messages):
             if self.wants(message):
@@ -94,7 +94,10 @@ class Tap:
         self._replied(port, peer, reply, spent_s)
 
     def _replied(self, port: Port, peer: Any, reply: bytes, spent_s: float) -> None:
-        """Send a reply. `spent_s` is the time since its query came."""
+        """Send the collector a reply.
+
+        `spent_s` is the time since the query came.
+        """
         if self.wants(reply):
             now_ns = time.time_ns()
             came_ns = now_ns - int(spent_s * 1e9)
@@ -107,20 +110,21 @@ class Tap:
         return int.from_bytes(message[:2]) < self._limit
 
     def put(self, event: Event) -> None:
-        """Send an event, without its message unless `full` is set."""
+        """Send the collector an event. It contains the octets of the message only if the key `full` is set."""
         if self._stream is not None and self._composer is not None and self._options is not None:
             self._stream.put(self._composer.frame(event if self._options.full else event._replace(message=b"")))
 
 
 class UpstreamTap:
-    """The part of a tap that observes the sockets to upstreams (`upstream_sockets.PacketObserver`)."""
+    """The part of a tap that observes the sockets to upstreams: an `upstream_sockets.PacketObserver`."""
 
     def __init__(self, tap: Tap) -> None:
         self._tap = tap
-        self._sent_ns: dict[tuple[ServerSpec, bytes], int] = {}  # server and id -> the time of the last query
+        # server and id -> when the last query with this id was sent.
+        self._sent_ns: dict[tuple[ServerSpec, bytes], int] = {}
 
     def sent(self, server: ServerSpec, message: bytes, own: tuple[str, int], *, by_stream: bool) -> None:
-        """Send the collector a query that went to a server from our address `own`."""
+        """Send the collector a query that pydns sent to a server. `own` is the address from which it was sent."""
         if self._tap.wants(message):
             now_ns = time.time_ns()
             if len(self._sent_ns) >= _MAX_OPEN:
@@ -130,7 +134,7 @@ class UpstreamTap:
             self._tap.put(Event(Kind.FORWARDER_QUERY, protocol, message, *_ends(server, own), now_ns))
 
     def received(self, server: ServerSpec, message: bytes, own: tuple[str, int], *, by_stream: bool) -> None:
-        """Send the collector a reply that came from a server to our address `own`."""
+        """Send the collector a reply that came from a server. `own` is the address to which it was sent."""
         if self._tap.wants(message):
             sent_ns = self._sent_ns.pop((server, message[:2]), 0)
             protocol = _protocol(server, by_stream=by_stream)

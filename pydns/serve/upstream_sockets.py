@@ -2,15 +2,16 @@
 
 This module knows octets, not messages. Rules:
 
-1. A UDP socket has a random port. It is connected, so the kernel drops datagrams from other addresses. A socket is
-   opened at its first use and replaced after `ROTATE_S`. The old socket still receives late replies until it is closed.
-   An upstream that gets no queries has no sockets.
-2. A connection is opened at its first use. Each message is sent without waiting for earlier replies. Replies come in
-   any order (RFC 7766). A codec (`pydns.upstream.streams`) converts messages to the octets of the connection.
+1. A UDP socket has a random port. It is connected, so the kernel drops datagrams that don't come from the upstream's
+   address. A socket is opened when it is first used, and replaced after `ROTATE_S`. Until the replaced socket is
+   closed, it still receives late replies. An upstream that gets no queries has no sockets.
+2. A connection is opened when it is first used. Each message is sent without waiting for earlier replies, and replies
+   may come in any order (RFC 7766). A codec (`pydns.upstream.streams`) converts messages to the octets of the
+   connection.
 3. The files for TLS are read before the first connection that needs them, and again after a connection has failed.
-4. A connection is closed when no whole message has come for `IDLE_S`. This rule also covers a server that sends one
-   octet per second. If a connection ends while questions are open, they are sent again over a new connection. This
-   happens only if the old connection has brought a reply.
+4. A connection is closed when no whole message has come for `IDLE_S`. So a connection on which the server sends one
+   octet a second is closed, too. If a connection on which a reply has come ends while questions are open, these
+   questions are sent again over a new connection.
 """
 
 import asyncio
@@ -29,19 +30,19 @@ from pydns.upstream.packet import STREAM
 from pydns.upstream.streams import Codec, Framed, failed_reply
 
 ROTATE_S = 10.0
-LINGER_S = 5.0  # how long an old socket still receives late replies; longer than a client waits
-IDLE_S = 8.0  # servers allow 10 s or more. We close the connection before the server does, so no question is lost
+LINGER_S = 5.0  # how long a replaced socket still receives late replies; this is longer than a client waits
+IDLE_S = 8.0  # pydns closes a connection before the server does, after 10 s or more, so that no question is lost
 CONNECT_S = 3.0
-PAUSE_S = 0.2  # wait after a failed connection. Without this pause, each question would open another connection
+PAUSE_S = 0.2  # the pause after a failed connection; without it, each question would open another connection
 _HTTPS_PORT = 443
 _MAX_UNSENT = 1 << 20  # maximum octets in the send buffer of a connection
-_RECEIVE_BUFFER = 1 << 20  # octets of the kernel's receive buffer, where a burst of replies waits
+_RECEIVE_BUFFER = 1 << 20  # octets of a socket's receive buffer, in which a burst of replies waits
 
 
 class Received(Protocol):
-    """Takes messages from an upstream.
+    """Takes the messages that come from an upstream.
 
-    If `trouble` isn't empty, it is the reason why pydns made the messages itself.
+    If `trouble` isn't empty, pydns has made the messages itself, and `trouble` is the reason.
     """
 
     def __call__(self, index: int, socket_index: int, messages: list[bytes], trouble: str = "") -> None:
@@ -49,7 +50,10 @@ class Received(Protocol):
 
 
 class PacketObserver(Protocol):
-    """Receives the messages that are exchanged with upstreams. `own` is our address: IP and port."""
+    """Receives the messages between pydns and upstreams.
+
+    `own` is the address on the side of pydns: IP address and port.
+    """
 
     def sent(self, server: ServerSpec, message: bytes, own: tuple[str, int], *, by_stream: bool) -> None:
         """Receive a query after it was sent."""
@@ -58,35 +62,41 @@ class PacketObserver(Protocol):
         """Receive a reply before pydns has checked it."""
 
 
-# indices of the upstream and of its socket, and the reason. For UDP, the reason is empty
+# Arguments: the index of the upstream, the index of its socket, and the reason, which is empty for UDP.
 Unreachable = Callable[[int, int, str], None]
 _Key = tuple[int, int]  # the indices of an upstream and of one of its sockets
 
 
 class Upstreams:
-    """The sockets to all upstreams of a worker."""
+    """All sockets from a worker to upstreams."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, received: Received, unreachable: Unreachable) -> None:
-        """`received` and `unreachable` must not raise exceptions. The methods `send_…` never call them."""
+        """`received` and `unreachable` must not raise exceptions.
+
+        They are never called during `send_udp` or `send_stream`.
+        """
         self.loop = loop
         self.received = received
         self.unreachable = unreachable
-        self.observers: list[PacketObserver] = []  # observers that are on. Sockets have a reference to this list
+        self.observers: list[PacketObserver] = []  # the observers that are on; sockets have a reference to this list
         self._servers: dict[int, ServerSpec] = {}
-        self._sockets: dict[_Key, tuple[socket.socket, float]] = {}  # socket, and the time until which it sends
-        # file descriptor, and the datagrams that wait for the end of this turn
+        self._sockets: dict[_Key, tuple[socket.socket, float]] = {}  # the socket, and when it must be replaced
+        # the file descriptor of a socket, and its datagrams that wait until this turn ends
         self._unsent: dict[_Key, tuple[int, list[bytes]]] = {}
         self._inbox, self._outbox = Inbox(), Outbox()
-        self._retired: list[tuple[socket.socket, float]] = []  # socket, and the time to close it
+        self._retired: list[tuple[socket.socket, float]] = []  # each replaced socket, and when it must be closed
         self._streams: dict[int, _Stream] = {}
-        self._contexts: dict[tuple[TlsFiles, str], _Context] = {}  # files and protocol -> context
+        self._contexts: dict[tuple[TlsFiles, str], _Context] = {}  # files and protocol -> TLS context
 
     def add(self, index: int, server: ServerSpec) -> None:
-        """Add `server` as the upstream `index`. Don't open any socket yet."""
+        """Add `server` as the upstream `index`. No socket is opened yet."""
         self._servers[index] = server
 
     def remove(self, index: int) -> None:
-        """Stop sending to an upstream. Its UDP sockets still receive late replies for `LINGER_S`, then they close."""
+        """Send no more to an upstream.
+
+        Its UDP sockets still receive late replies for `LINGER_S`, and then they are closed.
+        """
         del self._servers[index]
         for place in [place for place in self._sockets if place[0] == index]:
             self._retire(place, monotonic())
@@ -97,7 +107,7 @@ class Upstreams:
     def send_udp(self, index: int, socket_index: int, packet: bytes) -> bool:
         """Queue a datagram for a socket of an upstream. Return False if the datagram can't be sent.
 
-        All datagrams of this turn of the event loop are sent together.
+        All datagrams of the current turn of the event loop are sent together.
         """
         place = index, socket_index
         unsent = self._unsent.get(place)
@@ -114,9 +124,9 @@ class Upstreams:
         return True
 
     def _send_all(self) -> None:
-        """Send the datagrams of this turn together.
+        """Send the datagrams of this turn, those of each socket together.
 
-        Only the first datagram wakes a sleeping receiver. So a datagram that is sent alone costs 4 µs more.
+        Only the first datagram wakes a sleeping receiver. So a datagram that is sent alone takes 4 µs more.
         """
         unsent, self._unsent = self._unsent, {}
         outbox = self._outbox
@@ -129,16 +139,16 @@ class Upstreams:
                 self.note_sent(place[0], packets, self._sockets[place][0].getsockname(), by_stream=False)
 
     def _failed(self, place: _Key, error: int) -> bool:
-        if error != EAGAIN:  # EAGAIN means that the buffer is full. The packet is lost then
+        if error != EAGAIN:  # EAGAIN means that the send buffer is full, so the packet is lost
             self.unreachable(*place, "")
-        # ECONNREFUSED is the error of an earlier packet, which is lost. The current packet hasn't been sent, so try
-        # again.
+        # ECONNREFUSED is the error of an earlier packet, which is lost. The current packet has not been sent yet, so
+        # the outbox must try again.
         return error == ECONNREFUSED
 
     def send_stream(self, index: int, message: bytes) -> bool:
         """Send a message over the connection to an upstream. Return False if the message can't be sent.
 
-        If there is no connection, open one.
+        If the upstream has no connection, one is opened.
         """
         stream = self._streams.get(index)
         if stream is None:
@@ -184,7 +194,8 @@ class Upstreams:
         except OSError:
             sock.close()
             raise
-        # The time is random, because a client would have to wait if all 32 sockets were opened at once.
+        # The time until the socket is replaced is random. If all 32 sockets were replaced at once, a client would have
+        # to wait.
         opened = self._sockets[place] = sock, monotonic() + ROTATE_S * (1 + os.urandom(1)[0] / 256)
         return opened
 
@@ -194,7 +205,7 @@ class Upstreams:
         def drain() -> None:
             try:
                 packets = receive(fd)
-            except OSError:  # ECONNREFUSED or EHOSTUNREACH: an earlier packet didn't reach the server
+            except OSError:  # ECONNREFUSED or EHOSTUNREACH: an earlier packet hasn't reached the server
                 self.unreachable(index, socket_index, "")
             else:
                 if observers:
@@ -230,7 +241,7 @@ class Upstreams:
         sock.close()
 
     def context(self, files: TlsFiles, alpn: str) -> "_Context":
-        """Return the TLS context for these files and a protocol. Raises OSError if a file can't be used."""
+        """Return the TLS context for some files and a protocol. Raises OSError if a file can't be used."""
         context = self._contexts.get((files, alpn))
         if context is None:
             context = _Context(ssl.PROTOCOL_TLS_CLIENT)
@@ -246,12 +257,15 @@ class Upstreams:
         return context
 
     def forget_contexts(self, files: TlsFiles) -> None:
-        """Forget the TLS contexts for these files, so that the next connection reads the files again."""
+        """Forget the TLS contexts for some files, so that the next connection reads the files again."""
         self._contexts = {key: context for key, context in self._contexts.items() if key[0] != files}
 
 
 def _sockaddr(server: ServerSpec) -> tuple[str, int] | tuple[str, int, int, int]:
-    """Return the address to connect to. Raise OSError if the zone of the address isn't an interface of this host."""
+    """Return the socket address of a server.
+
+    Raises OSError if the IPv6 zone of the address isn't an interface of this host.
+    """
     ip, _, zone = server.ip.partition("%")
     if not zone:
         return ip, server.port
@@ -289,8 +303,8 @@ def _reason(error: Exception | None) -> str:
 class _Context(ssl.SSLContext):
     """A TLS context that resumes the last session with a server.
 
-    A resumed session saves a round trip and the check of the certificate. asyncio has no parameter for the session. But
-    it calls the method below, which adds the session.
+    A resumed session saves a round trip and the check of the certificate. asyncio has no parameter for the session, but
+    it calls `wrap_bio`, which adds the session.
     """
 
     sessions: dict[str | bytes | None, ssl.SSLSession]
@@ -312,7 +326,7 @@ class _Context(ssl.SSLContext):
 
 
 def _https(server: ServerSpec) -> Codec:
-    from pydns.upstream.https import Https  # h2 takes 0.04 s to import, and few workers need it
+    from pydns.upstream.https import Https  # imported here, because importing h2 takes 0.04 s, and few workers need it
 
     host = server.server_name or server.ip.partition("%")[0]
     host = f"[{host}]" if ":" in host else host
@@ -320,7 +334,7 @@ def _https(server: ServerSpec) -> Codec:
 
 
 class _Stream:
-    """The connection to one upstream. It is opened again when needed."""
+    """The connection to one upstream. If it has ended, it is opened again for the next message."""
 
     def __init__(self, upstreams: Upstreams, index: int, server: ServerSpec) -> None:
         self._upstreams = upstreams
@@ -331,7 +345,7 @@ class _Stream:
         self._server_name = (server.server_name or server.ip.partition("%")[0]) if self._is_encrypted else None
         self._task: asyncio.Task[None] | None = None
         self._connection: _Connection | None = None
-        self._waiting: list[bytes] = []  # messages that wait until the connection is open
+        self._waiting: list[bytes] = []  # the messages that wait until the connection is open
         self._not_before = 0.0
 
     def send(self, message: bytes) -> bool:
@@ -341,7 +355,7 @@ class _Stream:
             if monotonic() < self._not_before:
                 return False
             self._connect()
-        if len(self._waiting) >= 0x10000:  # all message ids are in use
+        if len(self._waiting) >= 0x10000:  # as many messages wait as there are ids
             return False
         self._waiting.append(message)
         return True
@@ -427,14 +441,14 @@ class _Stream:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, from its beginning to its end."""
+    """One connection of a `_Stream`, from its beginning to its end."""
 
     def __init__(self, stream: _Stream, codec: Codec) -> None:
         self._stream = stream
         self._codec = codec
         self._transport: asyncio.Transport
         self._end: Exception | None = None
-        self.open: dict[bytes, bytes] = {}  # id -> message without a reply
+        self.open: dict[bytes, bytes] = {}  # id -> message that has no reply yet
         self.heard_at = monotonic()
         self.has_worked = False
 
@@ -443,7 +457,7 @@ class _Connection(asyncio.Protocol):
         self._write(self._codec.begin())
 
     def protocol(self) -> str | None:
-        """Return the protocol that the TLS handshake has chosen, or None."""
+        """Return the protocol that was chosen in the TLS handshake (ALPN), or None if none was."""
         encryption: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
         return None if encryption is None else encryption.selected_alpn_protocol()
 
@@ -451,7 +465,7 @@ class _Connection(asyncio.Protocol):
         if self._transport.get_write_buffer_size() > _MAX_UNSENT:
             return False
         if not self.open:
-            self.heard_at = monotonic()  # no question was open until now, so the server isn't late
+            self.heard_at = monotonic()  # no question was open before this one, so the server isn't late
         self.open[message[:2]] = message
         self._write(self._codec.compose(message))
         if self._stream.is_observed:
@@ -478,7 +492,7 @@ class _Connection(asyncio.Protocol):
     def _heard(self, asked: bytes | None) -> None:
         """Note that a whole reply has come.
 
-        `asked` is the message that it answers, or None if no such message is open.
+        `asked` is the message that the reply answers, or None if no such message is open.
         """
         if asked is not None:
             self.heard_at = monotonic()

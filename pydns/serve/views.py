@@ -1,8 +1,8 @@
-"""Gives some clients other answers, from the templates and blocked domains of a view. This is the second guard.
+"""Gives some clients other answers, from the templates and blocked domains of a view. The views are the second guard.
 
 `pydns.serve.context` defines the order of the guards. This guard is in use only if the configuration has views. The
-first view whose condition is true for the question and its client applies. Its rules come before the common rules. If
-upstreams answer with a CNAME, pydns doesn't apply the rules of the view to the target.
+first view whose condition is true for the question and its client applies. The rules of this view come before the rules
+for all clients. If upstreams answer with a CNAME, the rules of the view don't apply to its target.
 """
 
 from typing import TYPE_CHECKING
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
 
-_MOST, _LONGEST = 16_384, 128  # maximum number of kept questions, and maximum octets of a kept message
+_MOST, _LONGEST = 16_384, 128  # how many questions are remembered at most, and the maximum octets of their messages
 
 
 def views_of(config: Config) -> list[tuple[Condition, Rules]]:
-    """Return two values for each view of a configuration: its condition, and the rules for its questions."""
+    """Return two values for each view of a configuration: its condition, and the rules that then apply."""
     return [
         (parse(view.when), Rules(replace(config, templates=(*view.templates, *config.templates)), view.blocked))
         for view in config.views
@@ -35,14 +35,15 @@ def views_of(config: Config) -> list[tuple[Condition, Rules]]:
 
 
 class Views:
-    """Answers the questions that the rules of a view may change. Passes all other questions to `respond`."""
+    """Answers the questions that the rules of a view touch. Passes all other messages to `respond`."""
 
     def __init__(self, responder: Responder, respond: Respond, config: Config) -> None:
-        """`respond` answers the questions that no view changes."""
+        """`respond` answers the questions that no rule of a view touches."""
         self._respond, self._respond_strictly = respond, responder.respond_strictly
         self._commit = responder.commit
         self._views = views_of(config)
-        # (address of a client, message without its id) -> the rules that answer it. Saves 8 µs for a known question.
+        # (address of a client, message without its id) -> the rules that answer the message, or None. A known message
+        # takes 8 µs less.
         self._known: dict[tuple[bytes, bytes], Rules | None] = {}
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
@@ -70,7 +71,7 @@ class Views:
         return rules
 
     def _rules(self, query: Query, address: bytes) -> Rules | None:
-        """Return the rules of the view that applies to a question, or None if they can't change its answer."""
+        """Return the rules of the view that applies to a question, or None if they don't touch the question."""
         asker = Asker(address, name.to_text(query.qname), type_text(query.qtype))
         for holds, rules in self._views:
             if holds(asker):

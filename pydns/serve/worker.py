@@ -1,6 +1,6 @@
-"""A worker process: answers queries on its own sockets from the table, until the supervisor ends the process.
+"""A worker process: answers the queries on its sockets from the table, until the supervisor ends the process.
 
-The worker reads the table, and knows nothing about the cluster. The controller changes the table while the worker runs.
+The worker reads the table, which the controller changes meanwhile. It knows nothing else about the cluster.
 """
 
 import asyncio
@@ -37,15 +37,15 @@ from pydns.serve.tap import Tap
 from pydns.serve.tcp import Connections, limit_buffers
 from pydns.table.reader import Reader
 
-_WAIT_S = 5.0  # maximum wait for upstreams at the end. It is longer than the forwarder lets any client wait
-_FINISH_S = 2.0  # maximum wait at the end for TCP clients that still expect replies
+_WAIT_S = 5.0  # how long a worker waits for upstreams at its end; the forwarder answers every client in less time
+_FINISH_S = 2.0  # how long a worker waits at its end for TCP clients that still expect replies
 
 
 def run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: ProcessRow, block: Block) -> None:
     """Answer queries until the signal `STOP` comes or the other end of `lifeline` closes.
 
-    Then answer the queries that have arrived, and return. The worker publishes its health in `row` and its counts in
-    `block`. After the signal `DRAIN`, it also publishes in `row` how many queries still come.
+    Then answer the queries that have arrived, and return. The worker publishes in `row` that it works, and its counts
+    in `block`. After the signal `DRAIN`, it also publishes in `row` how many queries still come.
     """
     uvloop.run(_run(slot, state_dir, log, lifeline, row, block))
 
@@ -58,8 +58,9 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     recursion = Recursion(batch, log, loop)
     batch.defer = recursion.ask
     recursion.poll()
-    # Cached answers live long and contain no reference cycles. If the garbage collector looked at them again and again,
-    # each miss would cost 4 µs more.
+    # Cached answers live long and contain no reference cycles. With Python's usual thresholds, the garbage collector
+    # would look at them again and again, and each miss would take 4 µs more. Objects that exist now are never looked
+    # at.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     stop = asyncio.Event()
@@ -71,7 +72,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     late = LateQueries(row)
     tap = Tap(log, loop, meter.untapped)
     ring = QueryRing(slot.queries, log)
-    observers: tuple[Observer, ...] = (ring, queries, tap, late)  # only those that are on are called
+    observers: tuple[Observer, ...] = (ring, queries, tap, late)  # the worker calls only those that are on
 
     def configure() -> None:
         rate = response_rate(ports[0].rate if ports else None, recursion.config)
@@ -88,9 +89,11 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
 
     configure()
     check = _self_check(batch, table, row)
-    # The self-check runs before the first client is answered. So if a client gets an answer, the worker is ready.
+    # The self-check runs before any client is answered. So if a client gets an answer, the worker has shown that it
+    # works.
     check()
-    if signal.sigtimedwait({DRAIN}, 0):  # DRAIN came before the start, but queries may wait in the sockets
+    # DRAIN came before the worker could handle it; queries may already wait in the sockets.
+    if signal.sigtimedwait({DRAIN}, 0):
         drain()
     else:
         loop.add_signal_handler(DRAIN, drain)
@@ -101,7 +104,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     connections = Connections(batch, loop)
     for sock in slot.tcp:
         limit_buffers(sock)
-    # `dup`: the event loop closes the socket that it gets, but the original must stay open longer.
+    # `dup` copies the socket: the event loop closes the copy, but the original must stay open longer.
     servers = [await loop.create_server(connections.accept, sock=sock.dup(), backlog=1024) for sock in slot.tcp]
     backlogs = [port.backlog for port in ports]
 
@@ -126,7 +129,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
         loop.remove_reader(sock)
         _read_all(read)
     await _wait_for_upstreams(recursion)
-    await asyncio.sleep(0.05)  # time in which the last connections are accepted and their queries read
+    await asyncio.sleep(0.05)  # meanwhile, the last connections are accepted, and their queries are read
     for server in servers:
         server.close()
     connections.close_all()
@@ -147,7 +150,10 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
 
 
 def response_rate(rate: ResponseRate | None, config: Config) -> ResponseRate | None:
-    """Return the limiter of replies for a configuration. Return `rate` itself if the limit hasn't changed."""
+    """Return the object that limits replies as a configuration wants, or None.
+
+    It is `rate` itself if the limit is the same.
+    """
     wanted = config.responses_per_second
     if not wanted:
         return None
@@ -157,7 +163,7 @@ def response_rate(rate: ResponseRate | None, config: Config) -> ResponseRate | N
 
 
 def stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event, log: Log) -> None:
-    """If a task failed, stop this worker in an orderly way. The supervisor then starts a new worker, with all tasks."""
+    """If a task has failed, end this worker in an orderly way. The supervisor then starts a new worker."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log("worker failed", level=Level.ERROR, error=f"{type(error).__name__}: {error}", action="end this process")
         stop.set()
@@ -166,7 +172,7 @@ def stop_if_failed(task: asyncio.Task[None], stop: asyncio.Event, log: Log) -> N
 class LateQueries:
     """Counts the queries that come while the worker drains.
 
-    So the supervisor knows whether clients still send queries.
+    From the count, the supervisor knows whether clients still send queries.
     """
 
     def __init__(self, row: ProcessRow) -> None:
@@ -174,7 +180,7 @@ class LateQueries:
         self._row = row
 
     def configure(self, config: Config) -> None:
-        """Do nothing, because the configuration doesn't affect draining."""
+        """Do nothing, because no key of the configuration affects the count."""
 
     def answered(self, port: Port, messages: Sequence[bytes], came: float, spent_s: float) -> None:
         """Count the received messages."""
@@ -192,11 +198,11 @@ class LateQueries:
         server: str,
         error: Reason | int | None,
     ) -> None:
-        """Do nothing, because `answered` counts the queries."""
+        """Do nothing, because `answered` has counted the query."""
 
 
 class SelfCheck(Port):
-    """A port for the worker's own queries. It has no socket and no observers."""
+    """A port for queries of the worker itself. It has no socket and no observers."""
 
     __slots__ = ()
 
@@ -204,19 +210,19 @@ class SelfCheck(Port):
         super().__init__("self-check", UDP_LIMIT, batch.meter.unseen)
 
     def source(self, peer: Any) -> bytes:
-        """Return an empty address, because no client asks."""
+        """Return an empty address, because the question has no client."""
         return b""
 
 
 def _self_check(batch: Batch, table: Reader, row: ProcessRow) -> Callable[[], None]:
     """Return a function that answers the worker's own SOA query with the code that answers clients.
 
-    The function publishes the time of the last success.
+    If the reply is right, the function publishes the time.
     """
     with table.transaction() as transaction:
         domain = table.facts(transaction).domain
-    # The SOA record exists even before the first sync. With `--answer external`, the domain isn't served, and the reply
-    # is REFUSED.
+    # The domain has a SOA record even before the cluster is synced. With `--answer external`, the domain isn't served,
+    # and the reply is REFUSED.
     query = b"\0\0\0\0\0\1" + bytes(6) + domain + b"\0\6\0\1"
     port = SelfCheck(batch)
 
@@ -230,14 +236,14 @@ def _self_check(batch: Batch, table: Reader, row: ProcessRow) -> Callable[[], No
 
 
 async def _repeat(work: Callable[[], None]) -> None:
-    """Do all periodic work together, so an idle worker wakes up only twice a second."""
+    """Call `work` twice a second. All periodic work is in this one function, so that an idle worker seldom wakes up."""
     while True:
         await asyncio.sleep(ASK_S)
         work()
 
 
 async def _look(backlogs: list[Backlog]) -> None:
-    """Look at the queues every `LOOK_S` while datagrams wait in one of them."""
+    """Call `look` of the backlogs every `LOOK_S` while datagrams wait in one of them."""
     crowded = asyncio.Event()
     for backlog in backlogs:
         backlog.crowded = crowded.set
@@ -253,7 +259,7 @@ async def _look(backlogs: list[Backlog]) -> None:
 async def _wait_for_upstreams(recursion: Recursion) -> None:
     """Wait until no client waits for an upstream.
 
-    This ends, because the forwarder answers every client before a deadline.
+    The wait ends, because the forwarder answers every client before a deadline.
     """
     end = time.monotonic() + _WAIT_S
     while recursion.waiting and time.monotonic() < end:
@@ -261,6 +267,6 @@ async def _wait_for_upstreams(recursion: Recursion) -> None:
 
 
 def _read_all(read: Callable[[], bool]) -> None:
-    for _ in range(10_000):  # not forever, so that a flood of queries can't keep the process alive
+    for _ in range(10_000):  # the number is limited, so that a flood of queries can't keep the process from ending
         if not read():
             return
