@@ -24,7 +24,7 @@ _MAX_RECORDS = 20
 
 
 class Asked(NamedTuple):
-    """The result for one server: its answer, or the reason why it got no query."""
+    """The result for a server: the server's answer, or the reason why the server got no query."""
 
     text: str
     has_answer: bool  # whether the reply has records of the requested type
@@ -37,7 +37,7 @@ def ask(servers: Iterable[AnyServer], qname: bytes, qtype: int) -> Iterator[Aske
     for server in dict.fromkeys(servers):
         title = f"asked {server_text(server)}"
         if not isinstance(server, ServerSpec):
-            yield Asked(f"{title}: no query, because only servers with an address are asked here", has_answer=False)
+            yield Asked(f"{title}: no query, because --ask asks only servers with an address", has_answer=False)
             continue
         began = time.monotonic()
         try:

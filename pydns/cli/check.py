@@ -22,9 +22,10 @@ from pydns.log import Level, Log
 
 
 def run(options: Namespace) -> int:
-    """Print every mistake and return 1. If there is no mistake, print the changes to the defaults and return 0.
+    """Print every mistake, and return 1 if there is a mistake.
 
-    If a part of a Corefile is left out (`--lenient`), return 3.
+    If there is no mistake, print the changes to the defaults and return 0. If a part of a Corefile is left out
+    (`--lenient`), return 3.
     """
     mistakes = Mistakes()
     path = options.file or options.config

@@ -8,7 +8,7 @@ from pydns.cli.output import fail, write_lines
 
 
 def run(options: Namespace) -> int:
-    """Print the script. Return 1 if shtab isn't installed. Return 2 if shtab doesn't support the shell."""
+    """Print the script for a shell. Return 1 if shtab isn't installed. Return 2 if shtab doesn't support the shell."""
     try:
         import shtab
     except ImportError:

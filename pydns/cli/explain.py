@@ -1,7 +1,7 @@
 """The verb `explain`: prints the reply for a name, and the reasons for this reply.
 
-If a pod is given, `explain` prints every name that the pod tries. The code that answers clients makes the answer here,
-too. `pydns.cli.reasons` finds the reasons, and `pydns.cli.lookup` makes the whole lookup of a pod. With `--ask`,
+If a pod is given, `explain` prints every name that the pod tries. The answer is made by the same code as the answers to
+clients. `pydns.cli.reasons` finds the reasons, and `pydns.cli.lookup` makes the whole lookup of a pod. With `--ask`,
 `pydns.cli.ask` sends queries to the upstreams. Without `--ask`, no query is sent.
 """
 
@@ -49,13 +49,13 @@ class Wish(NamedTuple):
     qname: bytes
     is_absolute: bool  # True: no search list is applied
     qtypes: tuple[int, ...]
-    namespace: str | None  # the namespace of the pod that looks up the name, if it is given
+    namespace: str | None  # the namespace of the pod that looks up the name; None if no namespace is given
     note: str = ""  # a note for the operator if only a part of the argument is the name
     client: bytes = b""  # the octets of the client's address; empty for a client without a class
     asks: bool = False  # True: queries are sent to the upstreams
     pod: tuple[str, str] | None = None  # namespace and name of the pod
     resolver: Resolver | None = None
-    searching: Searching | None = None  # the options of the pod's resolv.conf, if it is given
+    searching: Searching | None = None  # the options in the pod's resolv.conf; None if no file is given
 
     @property
     def is_lookup(self) -> bool:

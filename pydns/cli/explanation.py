@@ -30,9 +30,9 @@ class Explanation(Struct, frozen=True, kw_only=True):
     search: str | None  # the namespace whose search list was applied
     tried: tuple[Answer, ...]
     notes: tuple[str, ...]
-    pod: str | None = None  # the pod that looks up the name, if it is known
-    resolver: str | None = None  # the resolver that looks up the name. None if only one name is explained
+    pod: str | None = None  # the pod that looks up the name; None if the pod is unknown
+    resolver: str | None = None  # the resolver that looks up the name; None if the explanation is about one name alone
     domains: tuple[str, ...] = ()  # the search domains of the lookup
     ndots: int | None = None
-    result: str | None = None  # what the lookup returns to the application
+    result: str | None = None  # what the whole lookup returns to the application
     hints: tuple[str, ...] = ()  # changes that would make the lookup faster or successful

@@ -16,7 +16,7 @@ _FAILURES = (Rcode.NXDOMAIN.name, Rcode.SERVFAIL.name, Rcode.REFUSED.name)
 
 
 def lines(explanation: Explanation) -> Iterator[str]:
-    """Yield the explanation for people. Each name that was tried has a line.
+    """Yield the lines of an explanation for people. Each name that was tried has a line.
 
     After these lines come all details of the last name.
     """

@@ -67,7 +67,7 @@ class Forwarding:
         return int.from_bytes(self._asked[0][-4:-2]) if self._asked else qtype
 
     def own_answer(self, qname: bytes, qtype: int, client: bytes) -> OwnAnswer | None:
-        """Return the answer that `dns64` gives without an upstream. Return None if upstreams are asked."""
+        """Return the answer that `dns64` gives without an upstream. Return None if upstreams must be asked."""
         self._ask(qname, qtype, client)
         if not self._answered:
             return None
@@ -82,7 +82,7 @@ class Forwarding:
         self._rules.ask(_question(qname, qtype), bytes(2), 0, client, 0.0)
 
     def steps(self, qname: bytes) -> Iterator[Step]:
-        """Yield the routes of a name, in the order in which they are asked."""
+        """Yield the routes of a name, in the order in which pydns tries the routes."""
         routes = {route.domain: route for route in self._config.routes}
         spec = self._routes.find(qname)
         while spec is not None:
@@ -120,14 +120,14 @@ class Forwarding:
         return asked[0], [*steps, *asked, *dead]
 
     def servers(self, qname: bytes) -> Iterator[AnyServer]:
-        """Yield the servers of all routes of a name, in the order in which they are asked."""
+        """Yield the servers of all routes of a name, in the order in which pydns asks the servers."""
         for step in self.steps(qname):
             yield from step.servers
 
     def derivation(self, qname: bytes, qtype: int, client: bytes = b"") -> Iterator[str]:
         """Yield lines that tell how the keys `families` and `dns64` change the upstreams' answer.
 
-        `client` has the octets of the client's address. It is empty if no client is given.
+        `client` has the octets of the client's address. `client` is empty if no client is given.
         """
         families, dns64 = self._config.families, self._config.dns64
         other = {Families.IPV4: AAAA, Families.IPV6: A}.get(families.which)

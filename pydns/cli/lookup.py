@@ -24,7 +24,7 @@ _OUTCOMES = {
     Rcode.REFUSED.name: Outcome.ERROR,
     Rcode.YXDOMAIN.name: Outcome.ERROR,
     "no reply": Outcome.SILENCE,
-}  # all other replies count as NODATA
+}  # a reply that isn't in this table counts as NODATA
 
 
 class Step(NamedTuple):

@@ -24,7 +24,7 @@ from pydns.process.build import BUILD
 
 
 class Argument(NamedTuple):
-    """A positional argument."""
+    """An argument of a verb that isn't a flag."""
 
     name: str
     purpose: str
@@ -38,7 +38,7 @@ class Verb(NamedTuple):
     purpose: str  # the line about the verb in the list of verbs
     description: str  # the sentences above the flags in `--help`
     examples: Sequence[str]
-    statuses: Mapping[int, str]  # exit status -> meaning; status 2 is left out, because it is the same for every verb
+    statuses: Mapping[int, str]  # exit status -> meaning; without status 2, whose meaning is the same for every verb
     flag_groups: Sequence[FlagGroup] = ()
     arguments: Sequence[Argument] = ()
 
@@ -179,8 +179,8 @@ VERBS = (
     ),
     Verb(
         "migrate",
-        "print a Corefile as a config.yaml that means the same",
-        "Print the config.yaml that means the same as a Corefile. Each key has the line of the Corefile that it comes "
+        "print a Corefile as a config.yaml with the same meaning",
+        "Print a Corefile as a config.yaml with the same meaning. Each key has the line of the Corefile that it comes "
         "from. Notes are printed on standard error.",
         ["pydns migrate Corefile > config.yaml"],
         {0: "printed", 1: "the Corefile has mistakes, or can't be read", 3: _LEFT_OUT},

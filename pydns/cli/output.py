@@ -34,17 +34,17 @@ def painted(text: str, colour: Colour) -> str:
 
 def encode(value: "Struct") -> str:
     """Return a value as indented JSON."""
-    import msgspec  # imported here, because `serve` doesn't need it
+    import msgspec  # imported here, because `serve` doesn't need msgspec in this module
 
-    # msgspec's own encoder refuses a file name that isn't UTF-8. Here each odd octet of the name becomes an escape,
-    # such as \udcff.
+    # msgspec's own encoder refuses a file name that isn't UTF-8. So each octet of a file name that isn't UTF-8 is
+    # printed as an escape, such as \udcff.
     return json.dumps(msgspec.to_builtins(value), indent=1)
 
 
 def write_lines(lines: Iterable[str]) -> bool:
     """Write lines to standard output. Return False if the reader has closed the pipe.
 
-    It is no error if a reader, such as `head`, closes the pipe early.
+    A reader, such as `head`, may close the pipe early without an error.
     """
     try:
         for line in lines:

@@ -67,7 +67,7 @@ _ACL_REASONS = {
 
 
 class Path(NamedTuple):
-    """How upstreams answer a question. If two configurations give the same path, upstreams answer in the same way."""
+    """How upstreams answer a question. Upstreams answer in the same way if two configurations give equal paths."""
 
     qname: bytes
     qtype: int  # the type for which upstreams are asked first
@@ -89,7 +89,7 @@ class Reply(NamedTuple):
     source: str
     why: list[str]
     reason: Reason | None = None  # None if the question has an answer, or if upstreams answer it
-    onward: bytes = b""  # the name that upstreams are asked for
+    onward: bytes = b""  # the name for which upstreams are asked
     servers: tuple[AnyServer, ...] = ()  # the servers that may be asked, in order
     dead: tuple[str, ...] = ()  # the servers in `servers` that all workers regard as dead
     path: Path | None = None  # None if no upstream is asked
@@ -114,7 +114,7 @@ class Witness:
     def __init__(
         self, reader: "Reader", transaction: "Transaction", client: bytes = b"", *, has_reasons: bool = True
     ) -> None:
-        """`client` has the octets of the client's address. It is empty for a client without a class.
+        """`client` has the octets of the client's address. `client` is empty for a client without a class.
 
         If `has_reasons` is false, `why` is empty in all replies. Finding these texts takes most of the time.
         """
@@ -145,12 +145,12 @@ class Witness:
 
     @property
     def domain(self) -> bytes:
-        """The first domain."""
+        """The first domain, that of `--domain`."""
         return self._facts.domain
 
     @property
     def domains(self) -> tuple[bytes, ...]:
-        """All domains, the first one first."""
+        """All domains, from the first domain on."""
         return tuple(self._facts.domains)
 
     def similar(self, qname: bytes) -> Iterator[Similar]:
@@ -223,7 +223,7 @@ class Witness:
         return bool(self._config.acl or self._config.views) and not self._client.address
 
     def reply(self, qname: bytes, qtype: int, is_rewritten: bool = False, leads: int = 0) -> Reply:
-        """Return the reply to a query with RD set. The name is in lower case.
+        """Return the reply to a query with RD set. `qname` is in lower case.
 
         `leads` is the number of rules that led to this name. `is_rewritten` is True if a rule of `rewrites` made the
         name.
@@ -435,7 +435,7 @@ class Witness:
                 pattern = f"SERVICE.NAMESPACE.svc.{name.to_text(domain)}"
                 return [f"{name.to_text(domain)} has no {label}; Services are called {pattern}"]
             case ["svc" | "pod"] if only.namespaces is not None and label not in only.namespaces:
-                return [f"namespace {label} is not served; the served ones are: {', '.join(only.namespaces)}"]
+                return [f"namespace {label} is not served; the served namespaces are: {', '.join(only.namespaces)}"]
             case ["pod"] if self._tree.exists(_child(label, _child("svc", domain))):
                 return ["pods have no names (pods: disabled)"]
             case ["svc" | "pod"]:
@@ -562,7 +562,10 @@ class Witness:
         return f"zone file {file.file}" if file else f"zone {name.to_text(zone.apex)}"
 
     def _file(self, zone: ZoneFacts) -> ZoneStatus | None:
-        """Return the status of a zone's file. If several files contain the zone, return the status of the first one."""
+        """Return the status of a zone's file.
+
+        If several files contain the zone, return the status of the first file.
+        """
         apex_text = name.to_text(zone.apex)
         return next((each for each in self.status.zones if each.zone == apex_text), None)
 

@@ -55,7 +55,7 @@ class Replica(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        """Return the name and the address."""
+        """Return the name and the address of the replica as text."""
         return f"{self.name} ({self.address})"
 
 
@@ -63,7 +63,7 @@ Value = TypeVar("Value")
 
 
 class Answer(NamedTuple, Generic[Value]):
-    """What a replica answered: either `value` or `problem` is None."""
+    """What a replica answered. If `value` is None, `problem` has the reason."""
 
     replica: Replica
     value: Value | None
@@ -115,7 +115,7 @@ def queries(since_s: float) -> list[Answer[list[Query]]]:
 
 
 def complain(verb: str, answers: Sequence[Answer[Any]]) -> bool:
-    """Write a line for each replica without a usable answer. Return whether such a replica exists."""
+    """Write a line for each replica without a usable answer. Return whether there was such a replica."""
     silent = [each for each in answers if each.value is None]
     for each in silent:
         fail(verb, f"replica {each.replica}: {each.problem}")
@@ -139,7 +139,10 @@ def _known() -> tuple[list[Replica], str]:
 
 
 def _read(answers: Sequence[Answer[bytes]], read: Callable[[bytes], Value]) -> list[Answer[Value]]:
-    """Return the values that `read` makes of the answers. If an answer can't be read, its `problem` has the reason."""
+    """Return the values that `read` makes of the answers.
+
+    If an answer can't be read, the field `problem` of the result has the reason.
+    """
     found = []
     for replica, body, problem in answers:
         value = None
@@ -224,7 +227,7 @@ def ask(
 ) -> list[Answer[bytes]]:
     """Send a GET to each replica and return the answers. An answer has at most `limit` octets.
 
-    Waits `answer_s` at most.
+    `ask` waits at most `answer_s` for all answers together.
     """
     end = time.monotonic() + answer_s
     found: dict[Replica, Answer[bytes]] = {}
@@ -249,7 +252,10 @@ def ask(
 
 
 def _get(replica: Replica, path: str, token: str, limit: int, end: float) -> bytes:
-    """Return the body of a page. Raises `OSError` if the status isn't 200 or the body has more than `limit` octets."""
+    """Return the body of the page of a replica.
+
+    Raises `OSError` if the status isn't 200 or the body has more than `limit` octets.
+    """
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LARGEST_HEAD)
     host = endpoint_text(replica.address, replica.port)
     request = h11.Request(

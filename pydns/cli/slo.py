@@ -42,7 +42,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 def run(options: Namespace) -> int:
-    """Print the figures. Return 0 if pydns runs and every objective is met, otherwise 1."""
+    """Print the service level indicators. Return 0 if pydns runs and every objective is met, otherwise 1."""
     mistakes = Mistakes()
     output = flags.OUTPUT.read(options.output, mistakes)
     if mistakes:
@@ -62,7 +62,7 @@ class ReplicaReport(Struct, frozen=True, kw_only=True):
 
     name: str
     address: str
-    problem: str | None  # why there is no report
+    problem: str | None  # why there is no report of this replica
     report: Report | None
 
 

@@ -62,7 +62,7 @@ class ReplicaStatus(Struct, frozen=True, kw_only=True):
 
     name: str
     address: str
-    problem: str | None  # why there is no status
+    problem: str | None  # why there is no status of this replica
     status: Status | None
 
 

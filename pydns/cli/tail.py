@@ -46,7 +46,7 @@ class Line(Struct, frozen=True, kw_only=True):
 
 
 def run(options: Namespace) -> int:
-    """Print the queries. Return 1 if no ring can be read, and 2 if a flag is invalid."""
+    """Print the recent queries that the flags select. Return 1 if no ring can be read, and 2 if a flag is invalid."""
     mistakes = Mistakes()
     output = flags.OUTPUT.read(options.output, mistakes)
     since_s = flags.SINCE.read(options.since, mistakes)

@@ -70,7 +70,7 @@ class Top(Struct, frozen=True, kw_only=True):
 
 
 def run(options: Namespace) -> int:
-    """Print the table. Return 1 if no ring can be read, and 2 if a flag is invalid."""
+    """Print the counts as a table. Return 1 if no ring can be read, and 2 if a flag is invalid."""
     mistakes = Mistakes()
     output = flags.OUTPUT.read(options.output, mistakes)
     by = flags.BY.read(options.by, mistakes)

@@ -229,7 +229,7 @@ def test_names_that_a_running_server_leaves_out_are_explained(
         return explain(tmp_path / "state", qname)[1].partition("from ")[2]
 
     until(lambda: "without a ready endpoint: 1 endpoint (1 not ready)\n" in why("db.shop.svc.cluster.local."), 20)
-    assert "namespace test is not served; the served ones are: shop\n" in why("web.test.svc.cluster.local.")
+    assert "namespace test is not served; the served namespaces are: shop\n" in why("web.test.svc.cluster.local.")
     assert f"zone file {zones}/example.org.zone\n" in why("www.example.org.")
     assert why("web.shop.svc.cluster.local.").endswith("why       web is a Service in namespace shop\n")
 
@@ -294,7 +294,7 @@ def test_every_server_of_a_route_is_asked(tmp_path: Path, upstream: FakeUpstream
     assert status == 0
     assert refused.startswith("asked 127.0.0.1:1 tcp: ")
     assert "refused" in refused
-    assert named == "asked ns.example.:53: no query, because only servers with an address are asked here"
+    assert named == "asked ns.example.:53: no query, because --ask asks only servers with an address"
     assert answered.startswith(f"asked {at}: NOERROR in ")
 
 
