@@ -69,7 +69,7 @@ def _too_long(source: str, text: str) -> ConfigError | None:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object. Here two equal keys are both kept; a dict would keep only the last one."""
+    """The members of a JSON object. A dict isn't used, because it would keep only the last of two equal keys."""
 
 
 def _from_value(value: Any) -> Node:

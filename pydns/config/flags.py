@@ -77,12 +77,18 @@ class Flag(NamedTuple):
 
     @property
     def attribute(self) -> str:
-        """The attribute of the parsed command line. For a cluster option, this is also the name of the key."""
+        """The attribute with the flag's text in the parsed command line.
+
+        For a cluster option, the key of the configuration has the same name.
+        """
         return self.name.replace("-", "_")
 
     @property
     def in_settings(self) -> str:
-        """The field of `Settings`. For a cluster option, this is also the field of `Config`."""
+        """The field of `Settings` for the value of the flag.
+
+        For a cluster option, `Config` has a field of the same name.
+        """
         return self.field or self.attribute
 
     @property
@@ -161,7 +167,10 @@ def read(given: Mapping[str, str | None], usable_cpus: int) -> Settings:
 
 
 def with_options_of(settings: Settings, config: "Config") -> Settings:
-    """Return a copy of the settings. Cluster options in the live configuration replace the values of the flags."""
+    """Return a copy of the settings with the cluster options of a configuration.
+
+    Cluster options in the live configuration replace the values of the flags.
+    """
     written = {flag.in_settings: getattr(config, flag.in_settings) for flag in CLUSTER}
     return settings._replace(**{field: value for field, value in written.items() if value is not None})
 
@@ -179,7 +188,7 @@ def _parse_path(text: str) -> Path:
 
 
 def parse_text(text: str) -> str:
-    """Return the text."""
+    """Return the text unchanged."""
     return text
 
 
@@ -465,8 +474,8 @@ DOMAIN = Flag(
     wrong=".",
 )
 
-# The cluster options. These options are flags and also keys of the live configuration. The keys take precedence over
-# the flags.
+# The cluster options. Cluster options are flags and also keys of the live configuration. A key takes precedence over
+# the flag.
 CLUSTER = (
     Flag(
         "ttl",
@@ -707,7 +716,7 @@ GROUPS = (
     ),
 )
 SERVE = tuple(flag for group in GROUPS for flag in group.flags)
-# The flags of the other verbs.
+# The flags of all verbs except `serve`.
 OTHER_VERBS = (NAMESPACE, POD, CLIENT, RESOLVER, POD_RESOLV_CONF, ASK, OUTPUT, SINCE, FOLLOW, ALL, BY, *QUERY_FILTERS)
 
 

@@ -53,7 +53,7 @@ def read(source: str, text: str, file: HostsFile) -> Entries:
 def _is_in(qname: bytes, file: HostsFile) -> bool:
     """Return whether a name is in a zone of the file, and not in a domain that the file leaves out (`except`).
 
-    If both contain the name, the longer domain decides.
+    If a zone and an `except` contain the name, the longer domain decides.
     """
     inside = max([len(zone) for zone in file.zones if name.is_at_or_below(qname, zone)], default=0)
     outside = max([len(zone) for zone in file.except_ if name.is_at_or_below(qname, zone)], default=0)

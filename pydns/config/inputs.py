@@ -84,7 +84,7 @@ def read_folder(files: Mapping[str, bytes], surroundings: Surroundings = ANYWHER
 
 
 def read_file(source: str, raw: bytes, surroundings: Surroundings = ANYWHERE) -> Accepted | Refused:
-    """Read a file: a `config.yaml`, manifests of ConfigMaps, or a Corefile. Errors begin with `source`."""
+    """Read a file: a `config.yaml`, manifests of ConfigMaps, or a Corefile. Each error begins with `source`."""
     text = _text(raw)
     if text is None:
         return Refused((_not_text(source),))

@@ -31,7 +31,7 @@ class Wanted(NamedTuple):
 
 
 class ConfigNotice(NamedTuple):
-    """A notice for the operator. The configuration is accepted all the same."""
+    """A notice for the operator. A configuration with notices is accepted."""
 
     path: str
     text: str

@@ -16,7 +16,7 @@ from msgspec import Struct
 from pydns.config.settings import PodsMode
 from pydns.dns import name
 
-DOH_PATH = "/dns-query"  # the usual path of DNS over HTTPS
+DOH_PATH = "/dns-query"  # the usual path in a URL of DNS over HTTPS
 
 
 class Transport(Enum):
@@ -106,7 +106,7 @@ class Families(Enum):
 class AnyQueries(Enum):
     """The answer to a query for all records of a name."""
 
-    RECORDS = "records"  # answer with the records of one type
+    RECORDS = "records"  # answer with the records of one type of the name
     HINFO = "hinfo"  # answer with a made-up HINFO record for every name (RFC 8482 section 4.2)
 
 
@@ -149,7 +149,7 @@ class Blocked(Struct, frozen=True, gc=False):
     domain: bytes
     denial: Denial
     types: tuple[int, ...] = ()  # types of records; empty: all types
-    min_labels: int = 0  # names with fewer labels are not denied
+    min_labels: int = 0  # names with fewer labels than this are not denied
 
     @property
     def is_whole(self) -> bool:
@@ -239,7 +239,7 @@ class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
     port: int = 53
     transport: Transport = Transport.UDP
     server_name: str | None = None  # with TLS and HTTPS, the name that the certificate must contain; None: the address
-    packets_per_second: int | None = None  # None: no limit
+    packets_per_second: int | None = None  # the most packets a second to this server; None: no limit
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
     tls: TlsFiles = TlsFiles()
@@ -296,7 +296,7 @@ class Route(Struct, frozen=True, gc=False):
     # after these outcomes, pydns asks the servers that it would ask without this route
     next_: tuple[Outcome, ...] = ()
     failover: tuple[Outcome, ...] = ()  # after these outcomes and all errors, pydns asks the next server of the route
-    choice: Choice | None = None  # None: `Config.choice` decides
+    choice: Choice | None = None  # which server is asked first; None: `Config.choice` decides
 
 
 class StaleMode(Enum):
@@ -494,7 +494,7 @@ class Nearness(Enum):
 class ClientSource(Enum):
     """The objects that name clients."""
 
-    ENDPOINTS = "endpoints"  # EndpointSlices, which are watched anyway
+    ENDPOINTS = "endpoints"  # EndpointSlices, which pydns watches in any case
     PODS = "pods"  # Pods, too
 
 
@@ -524,8 +524,8 @@ class ExternalZone(Struct, frozen=True, gc=False):
     apex: bytes
     sources: tuple[ExternalSource, ...] = (ExternalSource.SERVICES, ExternalSource.INGRESSES)
     service_names: bool = True  # each Service with external addresses has the name SERVICE.NAMESPACE
-    # Prefixes of annotations. If an object uses several, only the first one in this order applies. There are two
-    # defaults, because external-dns 0.22 changed its prefix.
+    # Prefixes of annotations. If an object uses several prefixes, only the first of them in this order applies. There
+    # are two defaults, because external-dns 0.22 changed its prefix.
     annotations: tuple[str, ...] = (
         "external-dns.kubernetes.io/",
         "external-dns.alpha.kubernetes.io/",
@@ -548,7 +548,7 @@ class ExternalZone(Struct, frozen=True, gc=False):
 class MulticlusterOptions(Struct, frozen=True, gc=False):
     """Names of ServiceImports, the Services that other clusters export (Multi-Cluster Services API)."""
 
-    zones: tuple[bytes, ...] = (name.from_text("clusterset.local"),)  # empty: ServiceImports have no names
+    zones: tuple[bytes, ...] = (name.from_text("clusterset.local"),)  # empty if ServiceImports have no names
 
 
 class FamilyOptions(Struct, frozen=True, gc=False):
@@ -585,7 +585,7 @@ class ChaosOptions(Struct, frozen=True, gc=False):
 
 
 class NsidOptions(Struct, frozen=True, gc=False):
-    """The server's identifier, for clients that ask for it by EDNS (RFC 5001)."""
+    """The identifier that clients get if they ask for it by EDNS (RFC 5001)."""
 
     data: str | None = None  # None: the name of the host
 
@@ -594,7 +594,7 @@ class Domain(Struct, frozen=True, gc=False):
     """A further domain with names of a cluster's objects."""
 
     domain: bytes
-    # None: the value of the first domain applies
+    # A value of None means that the value of the first domain applies.
     ttl_s: int | None = None
     pods: PodsMode | None = None
     endpoint_pod_names: bool | None = None
@@ -605,18 +605,19 @@ class Domain(Struct, frozen=True, gc=False):
     labels: str | None = None
     endpoints: bool = True
     hide_empty_services: bool = False
-    # None: the first domain of a further cluster has the reverse zones of the first cluster, other domains have none
+    # None: the first domain of a further cluster has the reverse zones of the first cluster, and other domains have no
+    # reverse zones
     reverse_zones: tuple[bytes, ...] | None = None
     fallthrough: tuple[bytes, ...] | None = None  # None: reverse zones fall through
 
 
 class Cluster(Struct, frozen=True, gc=False):
-    """A further cluster."""
+    """A further cluster, with its domains."""
 
     name: str
     kubeconfig: str
     context: str | None = None  # the context in the kubeconfig; None: the current context
-    domains: tuple[Domain, ...] = ()  # at most one per domain
+    domains: tuple[Domain, ...] = ()  # at most one entry per domain
 
 
 class Config(Struct, frozen=True, gc=False):
@@ -644,8 +645,8 @@ class Config(Struct, frozen=True, gc=False):
     endpoints: bool = True
     hide_empty_services: bool = False
     fallthrough: tuple[bytes, ...] | None = None  # None: reverse zones fall through
-    domains: tuple[Domain, ...] = ()  # at most one per domain
-    clusters: tuple[Cluster, ...] = ()  # at most one per name
+    domains: tuple[Domain, ...] = ()  # at most one entry per domain
+    clusters: tuple[Cluster, ...] = ()  # at most one entry per name
     hosts: tuple[Host, ...] = ()  # a name may have several entries, whose addresses are combined
     hosts_files: tuple[HostsFile, ...] = ()
     zone_files: tuple[ZoneText, ...] = ()  # the copy in the table has no zone files, because workers don't need them
@@ -664,8 +665,8 @@ class Config(Struct, frozen=True, gc=False):
     client_labels: tuple[str, ...] = ()  # keys of the labels of Pods that belong to the names of clients
     cluster_ranges: tuple[str, ...] = ()  # addresses of clients in the cluster, in addition to those of objects
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
-    # The most equal replies a second to one network over UDP. 0: no limit. None: the default, which depends on
-    # `--answer`.
+    # The most equal replies a second to one network over UDP. 0 means no limit. None means the default, which depends
+    # on `--answer`.
     responses_per_second: int | None = None
     local_names: bool = False  # whether pydns answers names such as localhost
     any: AnyQueries = AnyQueries.RECORDS

@@ -1,8 +1,8 @@
 """Turns the texts of a ConfigMap into a configuration, or returns every mistake in them.
 
 A ConfigMap may contain kube-dns's keys, `config.yaml` or both. If kube-dns's keys and `config.yaml` set the same value,
-`config.yaml` wins. If a ConfigMap has neither of these, it may contain a `Corefile` and the files that the Corefile
-imports.
+`config.yaml` wins. If a ConfigMap has neither kube-dns's keys nor `config.yaml`, it may contain a `Corefile` with the
+files that the Corefile imports.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -27,9 +27,10 @@ ZONE_ENDING = ".zone"
 
 
 class Surroundings(NamedTuple):
-    """Facts that affect the meaning of a Corefile but are not in its text."""
+    """Facts that affect the meaning of a Corefile, but are not in the text of the Corefile."""
 
-    # the cluster domain in lower case. A Corefile for another domain is refused. None: any domain is accepted
+    # The cluster domain in lower case. A Corefile for another domain is refused. If this is None, a Corefile for any
+    # domain is accepted.
     domain: bytes | None = None
     environment: Mapping[str, str] = MappingProxyType({})  # the environment variables that a Corefile can use
     lenient: bool = False  # True: unsupported parts of a Corefile are left out
@@ -59,11 +60,11 @@ class Refused(NamedTuple):
 def read(
     data: Mapping[str, str], surroundings: Surroundings = ANYWHERE, binary: Collection[str] = ()
 ) -> Accepted | Refused:
-    """Read the `data` of a ConfigMap, or the files of a mounted ConfigMap by name. Empty data means the defaults.
+    """Read the `data` of a ConfigMap, or the files of a mounted ConfigMap by name.
 
-    Never raises. An unknown key of a ConfigMap gives a notice and is not refused, because other programs may read
-    the same ConfigMap. A Corefile is read only if the ConfigMap has no other configuration. `binary` contains the keys
-    whose values aren't texts.
+    Empty `data` means that the defaults apply. Never raises. An unknown key of a ConfigMap gives a notice and is not
+    refused, because other programs may read the same ConfigMap. A Corefile is read only if the ConfigMap has no other
+    configuration. `binary` contains the keys whose values aren't texts.
     """
     mistakes = Mistakes()
     if COREDNS_KEY in data and not data.keys() & {YAML_KEY, *kube_dns.KEYS}:
@@ -98,7 +99,7 @@ def read_text(source: str, text: str) -> Accepted | Refused:
 def read_corefile(
     source: str, text: str, files: Mapping[str, str], surroundings: Surroundings = ANYWHERE
 ) -> Accepted | Refused:
-    """Read a Corefile. `files` maps the name of each file that the Corefile may import to the file's text.
+    """Read the text of a Corefile. `files` maps the name of each file that the Corefile may import to the file's text.
 
     Never raises.
     """

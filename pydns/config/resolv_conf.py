@@ -26,7 +26,7 @@ def read(source: str, text: str, own: Collection[str] = ()) -> Nameservers:
 
     The other lines are ignored, because they are for stub resolvers. The addresses in `own`, loopback addresses and
     invalid addresses are left out, with a notice that names the line. In a pod, queries to a loopback address come back
-    to pydns. If a pod inherits the node's file, it may have the address of systemd-resolved: 127.0.0.53.
+    to pydns. If a pod inherits the node's resolv.conf, the file may have the address of systemd-resolved: 127.0.0.53.
     """
     ours = {texts.parse_ip(address) for address in own}
     upstreams: dict[str, ServerSpec] = {}

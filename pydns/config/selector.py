@@ -1,7 +1,7 @@
 """Parses label selectors in the syntax of `kubectl -l` (Kubernetes labels.Parse), and matches labels with them.
 
-The parser supports the operators for equality and for sets. It refuses `>` and `<`, because only node affinity uses
-these two operators. This module knows nothing about API objects.
+The parser supports the operators for equality and for sets. The parser refuses `>` and `<`, because only node affinity
+uses these two operators. This module knows nothing about API objects.
 """
 
 import re
@@ -29,7 +29,7 @@ class Requirement(NamedTuple):
 class Selector(NamedTuple):
     """A label selector. Labels match if they meet all requirements of the selector.
 
-    So an empty selector matches all labels.
+    An empty selector has no requirements, so it matches all labels.
     """
 
     requirements: tuple[Requirement, ...]
@@ -62,7 +62,7 @@ def is_label_value(text: str) -> bool:
 
 
 def selects(service_selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
-    """Return whether a Service's `spec.selector` selects a pod with `labels`. An empty selector selects every pod."""
+    """Return whether a Service's `spec.selector` selects a pod with `labels`. The empty selector selects every pod."""
     return service_selector.items() <= labels.items()
 
 

@@ -55,7 +55,7 @@ class OutputFormat(Enum):
 
 
 class Listen(NamedTuple):
-    """A listening address and port. Port 0 means any free port."""
+    """An address and a port at which pydns listens. Port 0 means any free port."""
 
     host: str
     port: int
@@ -65,7 +65,10 @@ class Listen(NamedTuple):
 
 
 class HttpEndpoint(NamedTuple):
-    """The listening address for HTTP. If the address is the default and in use, pydns runs without this endpoint."""
+    """The address at which pydns listens for HTTP.
+
+    If the address is the default and in use, pydns runs without this endpoint.
+    """
 
     listen: Listen
     chosen: bool
@@ -103,11 +106,11 @@ class Settings(NamedTuple):
     console: HttpEndpoint | None
     peers: tuple[str, str] | None  # (namespace, name) of the service account that may read the pages for replicas
     drain_quiet_s: float  # a drain ends after this time without a query
-    drain_max_s: float  # the maximum length of a drain
+    drain_max_s: float  # the maximum time of a drain
     log_format: LogFormat
     log_level: Level
-    # The cluster options (`flags.CLUSTER`). `Config` has fields with the same names. A field of `Config` takes
-    # precedence over the field here.
+    # The cluster options (`flags.CLUSTER`). `Config` has fields with the names of the following fields. A field of
+    # `Config` takes precedence over the field in `Settings`.
     ttl_s: int
     pods: PodsMode
     namespaces: tuple[str, ...] | None

@@ -21,10 +21,10 @@ class TooManyMistakes(Exception):
 
 
 class Mistakes(list[ConfigError]):
-    """The mistakes that were found so far."""
+    """A list of the mistakes that were found so far."""
 
     def add(self, place: "Place", node: Node, found: str, wanted: str) -> None:
-        """Add one mistake. Raises `TooManyMistakes` if the list already has `MAX_MISTAKES`."""
+        """Add a mistake to the list. Raises `TooManyMistakes` if the list already has `MAX_MISTAKES`."""
         if len(self) == MAX_MISTAKES:
             raise TooManyMistakes
         self.append(ConfigError(place.at_line(node.line), found, wanted))
@@ -64,7 +64,7 @@ class Shape(Protocol):
         ...
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> Any:
-        """Return the value. Return None if the value has a mistake."""
+        """Return the value that a node contains. Return None if the value has a mistake."""
         ...
 
     def schema(self) -> dict[str, Any]:
@@ -167,7 +167,7 @@ class Share(NamedTuple):
 
 
 class Switch(NamedTuple):
-    """True or false."""
+    """A value that is true or false."""
 
     @property
     def wanted(self) -> str:
@@ -224,7 +224,7 @@ class ListOf(NamedTuple):
         return f"a list of {self.what}"
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> tuple[Any, ...] | None:
-        """Return the items. Return None after a mistake."""
+        """Return the items of the list. Return None after a mistake."""
         if not isinstance(node, tree.Sequence):
             mistakes.add(place, node, found(node), self.wanted)
             return None
@@ -236,7 +236,7 @@ class ListOf(NamedTuple):
         return tuple(items) if len(mistakes) == before else None
 
     def schema(self) -> dict[str, Any]:
-        """Return the schema of an array of such items."""
+        """Return the schema of an array of the items."""
         return {"type": "array", "items": self.item.schema(), "minItems": 0 if self.may_be_empty else 1}
 
 
@@ -270,7 +270,8 @@ class Record(NamedTuple):
     make: Callable[..., Any]
     keys: Sequence[Key]
     what: str
-    # `check` gets the same arguments as `make`. It is called even if keys have mistakes: their values are None.
+    # `check` gets the same arguments as `make`. `check` is called even if keys have mistakes. The value of a key with a
+    # mistake is None.
     check: Callable[..., Iterable[Conflict]] = lambda **values: ()
     identity: str = ""  # the field for the record's name, if the record is in a `MapOf`
 
@@ -317,8 +318,8 @@ class Record(NamedTuple):
         return schema
 
     def default_of(self, key: Key) -> Any:
-        """Return the default value of the key. Returns `inspect.Parameter.empty` if the key is required."""
-        import inspect  # needed only for documentation
+        """Return the default value of a key. Returns `inspect.Parameter.empty` if the key is required."""
+        import inspect  # imported here, because only the documentation needs it
 
         return inspect.signature(self.make).parameters[field_of(key)].default
 
@@ -376,7 +377,7 @@ class MapOf(NamedTuple):
         return tuple(values) if len(mistakes) == before else None
 
     def schema(self) -> dict[str, Any]:
-        """Return the schema of an object with such values."""
+        """Return the schema of an object with the values."""
         return {"type": "object", "additionalProperties": self.value.schema()}
 
 
@@ -394,13 +395,13 @@ class TextOrRecord(NamedTuple):
         return self.text.wanted
 
     def read(self, node: Node, place: Place, mistakes: Mistakes) -> Any:
-        """Return the record from either form. Return None after a mistake."""
+        """Return the record from the short or the long form. Return None after a mistake."""
         if isinstance(node, tree.Mapping):
             return self.record.read(node, place, mistakes)
         return self.text.read(node, place, mistakes)
 
     def schema(self) -> dict[str, Any]:
-        """Return a schema that allows both forms."""
+        """Return a schema that allows the short and the long form."""
         return {"anyOf": [self.text.schema(), self.record.schema()]}
 
 

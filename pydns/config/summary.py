@@ -196,8 +196,8 @@ def _rules(view: View) -> Iterator[str]:
     yield from (f"  blocked {_text(each.domain)}: {_denial(each)}" for each in view.blocked)
 
 
-# Keys whose entries have a line each. A row has the field that names the entry (None: its place in the list), and the
-# function that returns the rest of the line.
+# The keys whose entries have a line each. A row has the field that names the entry (None: its place in the list), and
+# the function that returns the rest of the line.
 _ENTRIES: Mapping[type, tuple[str | None, Callable[[Any], str]]] = {
     Route: ("domain", _route),
     Host: ("qname", _host),

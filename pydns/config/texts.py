@@ -1,7 +1,7 @@
 """Parsers of single texts in flags and configurations: servers, domains, addresses, namespaces.
 
-Each `parse_…` returns the value. For a wrong text, each returns a `Wanted` that describes a correct text. Imports
-nothing heavy.
+Each `parse_…` returns the value. For a wrong text, each returns a `Wanted` that describes a correct text. This module
+imports no large module.
 """
 
 import re
@@ -111,7 +111,7 @@ def parse_server(text: str) -> Address | Wanted:
 
 
 def port_number(text: str) -> int | None:
-    """Return a port from 0 to 65535. Return None if the text isn't such a port."""
+    """Return a port from 0 to 65535. Return None if the text isn't a port."""
     return int(text) if _PORT.fullmatch(text) and int(text) <= 65535 else None
 
 
@@ -164,7 +164,7 @@ def is_file(text: str) -> bool:
 
 
 def parse_domain(text: str) -> bytes | Wanted:
-    """Parse any DNS name. The result is a wire name in lower case."""
+    """Parse a DNS name. The result is a wire name in lower case."""
     try:
         return name.from_text(text).lower()
     except name.BadName as error:
@@ -248,7 +248,7 @@ def parse_rewrite(text: str) -> tuple[str, ...] | Wanted:
 
 
 def parse_pattern(text: str) -> str | Wanted:
-    """Check a pattern for names. The result is still a text."""
+    """Check a pattern for names, and return it as a text."""
     try:
         Pattern(text)
     except BadPattern as error:
@@ -308,7 +308,7 @@ def parse_service_reference(text: str) -> tuple[str, str] | Wanted:
     return Wanted(SERVICE_REFERENCE)
 
 
-_MAX_EXTERNAL = 120  # octets of an external zone, at most. This leaves room for a Service and its namespace
+_MAX_EXTERNAL = 120  # the most octets of an external zone; the rest of a name is for a Service and its namespace
 
 
 def parse_reverse_zone(text: str) -> bytes | Wanted:

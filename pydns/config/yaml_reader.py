@@ -1,4 +1,4 @@
-"""Parses YAML text to trees of nodes. This is the only module that calls a YAML parser.
+"""Parses YAML text to trees of nodes. No other module calls a YAML parser.
 
 There are two sets of rules, for two kinds of text:
 
@@ -8,9 +8,9 @@ There are two sets of rules, for two kinds of text:
 | aliases | refused, so a document is never larger than its text | allowed; the caller limits their total size |
 | tags | refused | YAML's own scalar tags have an effect; other tags are ignored, as in kubectl |
 
-Both sets share these rules:
-1. The parser's events are composed with a stack. PyYAML's own composer uses recursion in C. Deep nesting would crash
-   the process.
+The two sets share these rules:
+1. The parser's events are composed with a stack. PyYAML's own composer uses recursion in C. With that composer, deep
+   nesting would crash the process.
 2. A document that breaks a rule is reported, and reading continues with the next document. After an error in the
    syntax, reading stops.
 3. The cost is linear in the length of the text.
@@ -56,7 +56,7 @@ class Composed(NamedTuple):
 class Broken(NamedTuple):
     """A document that can't be read. The reason for the operator is: `found` is not `wanted`.
 
-    Lines and documents count from 1.
+    Lines and documents are numbered from 1.
     """
 
     number: int
@@ -229,7 +229,10 @@ def _bool(text: str) -> bool:
 
 
 def _int(text: str) -> int | float | str:
-    """Return an integer. A number of more than 64 bits becomes a float, as in JSON. A very long number is a text."""
+    """Return the value of an integer. A number of more than 64 bits becomes a float, as in JSON.
+
+    A number with very many digits becomes a text.
+    """
     digits = text.replace("_", "")
     if ":" in text or len(digits) > _MOST_DIGITS:
         return text

@@ -93,7 +93,7 @@ def acl_key(servers: Sequence[Server]) -> Node | None:
 def _parts(zone: Zone, server: Server) -> list[Zone]:
     """Return the zone itself if the block serves the zone.
 
-    Otherwise return those zones of the block that are within `zone`.
+    If the block doesn't, return those zones of the block that are within `zone`.
     """
     if any(zones_around(zone.name, {each.name for each in server.zones})):
         return [zone]

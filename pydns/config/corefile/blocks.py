@@ -24,12 +24,15 @@ class Line(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return the first word. The first word is the name of a directive, or of a property of a directive."""
+        """Return the first word of the line.
+
+        The first word is the name of a directive, or of a property of a directive.
+        """
         return self.words[0].text
 
     @property
     def arguments(self) -> tuple[Token, ...]:
-        """Return the words after the first."""
+        """Return the words after the first word."""
         return self.words[1:]
 
 
@@ -266,7 +269,7 @@ class _Splicer:
         return before is None or token is None or before.file != token.file or before.last_line < token.line
 
     def splice(self, found: Sequence[Token]) -> bool:
-        """Insert tokens before the next token. Return False if a Corefile of so many tokens is over the limit."""
+        """Insert tokens before the next token. Return False if the Corefile has too many tokens with them."""
         self._left -= len(found)
         if self._next is not None:
             self._rest.append(iter((self._next,)))

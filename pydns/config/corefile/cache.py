@@ -29,8 +29,8 @@ from pydns.config.keys.values import MAX_TTL_S
 from pydns.config.mistakes import quote
 from pydns.config.node import Node, Scalar
 
-_SUCCESS_S, _DENIAL_S, _LEAST_S, _STALE_S, _SERVFAIL_S = 3600, 1800, 5, 3600, 5  # the plugin's defaults
-_CAPACITY = 9984  # the plugin's default size of the cache for positive answers, and of the one for negative answers
+_SUCCESS_S, _DENIAL_S, _LEAST_S, _STALE_S, _SERVFAIL_S = 3600, 1800, 5, 3600, 5  # the plugin's defaults, in seconds
+_CAPACITY = 9984  # the plugin's default size of the cache for positive answers, and of the cache for negative answers
 _MOST_ENTRIES = 10_000_000
 _MOST_SERVFAIL_S = 300
 _KINDS = ("success", "denial")
@@ -116,7 +116,7 @@ def _lower(keys: dict[str, Node], low: str, high: str) -> None:
 def cache_key(draft: Draft) -> Node | None:
     """Return the key `cache` for all blocks that forward names. Return None if no block forwards names.
 
-    The values of the root zone apply to all names, or those of the first zone if there is no root zone. A zone with
+    The values of the root zone apply to all names. Without a root zone, the values of the first zone apply. A zone with
     other values has an entry in `zones`.
     """
     zones = [zone for block in draft.forwarded for zone in block.zones]
@@ -177,7 +177,10 @@ def _rule_for(zone: Zone, blocks: list[Forwarded]) -> dict[str, Node]:
 
 
 def _defaults(at: Token) -> dict[str, Node]:
-    """Return the defaults of keys that the directive may leave out. These defaults don't change the TTLs of answers."""
+    """Return the defaults of keys that the directive may leave out.
+
+    The defaults leave the TTLs of answers as they are.
+    """
     return {
         **{key: number(at, MAX_TTL_S) for key in ("max_ttl", "max_negative_ttl")},
         **{key: number(at, 0) for key in ("min_ttl", "min_negative_ttl")},

@@ -39,7 +39,7 @@ class Cache(NamedTuple):
 
     zones: tuple[Zone, ...]  # answers for names outside of these zones are not cached
     keys: dict[str, Node]  # the keys below `cache` in config.yaml
-    entries: int | None  # None if the directive gives no capacity
+    entries: int | None  # the capacity of the cache; None if the directive gives no capacity
     uncached: dict[str, list[Zone]]  # "success" or "denial" -> zones whose successes or denials are not cached
 
 
@@ -121,7 +121,7 @@ class Draft:
     def refuse(self, error: BadCorefile) -> None:
         """Add an error for a directive that pydns doesn't support.
 
-        If pydns only ignored the directive, clients would get other answers than from CoreDNS.
+        If pydns only ignored the directive, clients would get answers that CoreDNS never sends.
         """
         if len(self.refused) < MAX_MISTAKES:
             self.refused.append(error.error)
@@ -133,12 +133,12 @@ def text(token: Token) -> Scalar:
 
 
 def number(token: Token, value: int) -> Scalar:
-    """Return a whole number at the place of a word."""
+    """Return a whole number as a value, with the place of a word of the Corefile."""
     return Scalar(value, str(value), token.line)
 
 
 def switch(token: Token, *, value: bool) -> Scalar:
-    """Return a boolean at the place of a word."""
+    """Return a boolean as a value, with the place of a word of the Corefile."""
     return Scalar(value, "true" if value else "false", token.line)
 
 

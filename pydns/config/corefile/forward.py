@@ -80,7 +80,7 @@ class _Server(NamedTuple):
 
 
 def read_forward(line: Line, server: Server, draft: Draft) -> None:
-    """Read the servers of a zone. The servers of `forward .` become `upstreams`.
+    """Read a directive `forward` with the servers of a zone. The servers of `forward .` become `upstreams`.
 
     The servers of another zone become a route.
     """
@@ -229,9 +229,9 @@ def _read_property(line: Line, options: _Options, draft: Draft) -> None:
 
 
 def _tls(files: tuple[Token, ...]) -> dict[str, Node]:
-    """Return the TLS keys. One file is the CA. Two files are the certificate and the key.
+    """Return the keys of `tls` for the files of the property `tls`. One file is the CA.
 
-    Three files are the certificate, the key and the CA.
+    Two files are the certificate and the key. Three files are the certificate, the key and the CA.
     """
     names = {1: ("ca",), 2: ("certificate", "key"), 3: ("certificate", "key", "ca")}.get(len(files), ())
     for each in files:

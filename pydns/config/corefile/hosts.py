@@ -140,7 +140,7 @@ def _is_asked(name: str, server: Server, draft: Draft) -> bool:
 
 
 def note_cluster_hosts(draft: Draft) -> None:
-    """Add a note for each host in a domain of the cluster. Called after all blocks have been read."""
+    """Add a note for each host in a domain of the cluster. Callers do this after all blocks have been read."""
     domains = {domain.text.lower().removesuffix(".") + "." for domain, _ in draft.domains}
     for token in dict.fromkeys(draft.host_tokens):
         if any(zones_around(token.text.lower().removesuffix(".") + ".", domains)):

@@ -12,7 +12,7 @@ _CLASSES = ("success", "denial", "error", "all")
 
 
 def read_log(line: Line, server: Server, draft: Draft) -> None:
-    """Read which queries are logged. The `log` directives of all blocks are combined."""
+    """Read from a directive `log` which queries are logged. The `log` directives of all blocks are combined."""
     zones: list[Token] = []
     for each in line.arguments:
         if "{" in each.text:

@@ -68,7 +68,7 @@ def template_node(template: TemplateDraft, served: Sequence[str]) -> Node:
 def _below(zones: Iterable[Zone], block: Iterable[Zone], served: Sequence[str]) -> list[str]:
     """Return the zones of other blocks that are below these zones.
 
-    Names in the returned zones are served by the other blocks.
+    The other blocks serve the names in the returned zones.
     """
     own = {zone.name for zone in block}
     names = [zone.name for zone in zones]

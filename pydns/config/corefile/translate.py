@@ -1,8 +1,8 @@
 """Translates a Corefile to the keys of `config.yaml`.
 
-A supported directive is translated. For a directive without effect on answers, the operator gets a note. Any other
-directive is refused with file and line. The result is a tree like the tree of a `config.yaml`. So `config.keys` reads
-and checks both formats.
+A directive that pydns supports is translated. For a directive without effect on answers, the operator gets a note. Any
+other directive is refused with file and line. The result is a tree like the tree of a `config.yaml`. So `config.keys`
+reads and checks both formats.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ def translate(
     environment: Mapping[str, str] | None = None,
     domain: bytes | None = None,
 ) -> Translation:
-    """Translate a Corefile. Never raises.
+    """Translate a Corefile to the tree of a `config.yaml`. Never raises.
 
     `files` maps the name of each file that the Corefile may import to the file's text. If the Corefile has several
     domains of the cluster, `domain` becomes the first domain.

@@ -1,9 +1,9 @@
 """Reads blocks with the directive `view NAME { expr EXPRESSION }`. Such a block serves only some clients or questions.
 
-In CoreDNS such a block serves a question if its zone is the longest match and its expression is true. In `config.yaml`,
-the condition of a view contains the zone and the expression. If pydns doesn't support one directive of the block, it
-refuses the whole block. If pydns left out only the directive, clients would get answers that they never get from
-CoreDNS.
+In CoreDNS, a block with `view` serves a question if the block's zone is the longest match and the block's expression is
+true. In `config.yaml`, the condition of a view contains the zone and the expression. If pydns doesn't support one
+directive of a block with `view`, it refuses the whole block. If pydns left out only the directive, clients would get
+answers that they never get from CoreDNS.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from pydns.config.node import Node
 
 
 def read_view(line: Line, server: Server, draft: Draft) -> None:
-    """Take the expression of a block. If the block has several expressions, all must be true."""
+    """Read the expression of a block with `view`. If the block has several expressions, all must be true."""
     if server.view is not None:
         raise BadCorefile(line.words[0], "a second view", "allowed in a block")
     only(line, 1)

@@ -28,7 +28,7 @@ def parse_address(token: Token) -> Address:
     zone, colon, written = rest.rpartition(":")
     port = texts.port_number(written) if colon and not _is_range(rest) else None
     if not port and written.isdecimal() and colon and not _is_range(rest):
-        raise BadCorefile(token, f"port {written}", "one from 1 to 65535")
+        raise BadCorefile(token, f"port {written}", "a number from 1 to 65535")
     if not port:
         zone, port = rest, _SCHEMES[scheme]
     return Address(zones_of(token._replace(text=zone)), scheme, port)
@@ -58,7 +58,7 @@ def zones_around(name: str, zones: Container[str]) -> Iterator[str]:
 
 
 def is_within(name: str, zone: str) -> bool:
-    """Return whether a name is at or below a zone. Both texts are in lower case, with a final dot."""
+    """Return whether a name is at or below a zone. `name` and `zone` are in lower case, with a final dot."""
     return zone == "." or f".{name}".endswith(f".{zone}")
 
 

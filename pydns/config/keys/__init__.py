@@ -6,7 +6,7 @@ The reader, the JSON Schema and the documentation are made from this table. Ther
 too.
 
 No library fits these needs. pydantic costs every process 0.21 s and 20 MB. msgspec stops at the first error. jsonschema
-costs 10 MB and has worse messages. None of these libraries knows the line of a value.
+costs 10 MB and has worse messages. None of the three libraries knows the line of a value.
 """
 
 from collections.abc import Iterator

@@ -92,7 +92,7 @@ _CACHE = Record(
                 "a mapping of domains to limits",
             ),
             "Domains with values of their own, except for `entries` and `bytes`. The longest domain that contains a "
-            "name counts. Where a domain sets no value, the value of the whole cache counts.",
+            "name counts. If a domain sets no value for a key, the value of the whole cache counts.",
             "{corp.example: {max_ttl: 30, denial: false}}",
             "{corp.example: 30}",
             default="none",

@@ -49,8 +49,8 @@ _SELECTING = (
     Key(
         "fallthrough",
         ListOf(DOMAIN, "zones", may_be_empty=True),
-        "Zones that fall through: if a name in them is missing in the cluster, zone files and upstreams are asked for "
-        "it. A domain in this list stands for all zones at or below it. Read docs/clusters.md before you add the "
+        "Zones that fall through: if the cluster lacks a name in such a zone, zone files and upstreams are asked for "
+        "the name. A domain in this list stands for all zones at or below it. Read docs/clusters.md before you add the "
         "cluster domain.",
         "[in-addr.arpa, ip6.arpa]",
         "['']",

@@ -62,10 +62,9 @@ _EXTERNAL = Record(
         Key(
             "listener_hostnames",
             OneOf(ListenerHostnames),
-            "Which hostnames of listeners are names of the zone. routes: a route without hostnames has the hostname "
-            "of its "
-            "listener, unless it is a wildcard. always: all hostnames are names, with or without a route. never: no "
-            "hostname is a name.",
+            "Which hostnames of listeners are names of the zone. routes: a route without hostnames has the hostname of "
+            "its listener, unless the hostname is a wildcard. always: all hostnames are names, with or without a "
+            "route. never: no hostname is a name.",
             "never",
             "attached",
         ),

@@ -33,8 +33,8 @@ _DNSSEC = Record(
         Key(
             "trust_ad",
             ListOf(Text(texts.SERVER_HOST, texts.parse_server_host), "servers"),
-            "Servers of `upstreams` and `routes` that validate DNSSEC and are reached over a secure path. Their AD "
-            "bit is passed on to clients that send AD or DO. AD is 0 in all other replies.",
+            "Servers of `upstreams` and `routes` that validate DNSSEC and are reached over a secure path. The AD bit "
+            "in replies of these servers is passed on to clients that send AD or DO. AD is 0 in all other replies.",
             "[10.0.0.2, ns.acme.example]",
             "['10.0.0.2:53']",
             default="none",
@@ -95,7 +95,7 @@ SPECIAL_NAMES = Key(
     "forwarded_special_names",
     ListOf(OneOf(SpecialName), "special names"),
     "Special names that upstreams answer. pydns answers all other special names itself, so that clients don't change "
-    "to another resolver. It answers that resolver.arpa has no records (RFC 9462), and that use-application-dns.net "
+    "to another resolver. pydns answers that resolver.arpa has no records (RFC 9462), and that use-application-dns.net "
     "doesn't exist (Firefox).",
     "[use-application-dns.net]",
     "[localhost]",
@@ -135,7 +135,7 @@ KEYS = (
     Key(
         "chaos", _CHAOS, "What clients learn about the server in class CH. Without this key, such queries get REFUSED."
     ),
-    Key("nsid", _NSID, "The server's identifier for clients that ask for it with EDNS option 3 (RFC 5001)."),
+    Key("nsid", _NSID, "The identifier that clients get if they ask with EDNS option 3 (RFC 5001)."),
     Key("edns", _EDNS, "How EDNS is used with clients."),
     Key("dnssec", _DNSSEC, "How DNSSEC validation by upstreams is used."),
 )

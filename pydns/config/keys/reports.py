@@ -124,7 +124,7 @@ KEYS = (
         "recent_queries_mib",
         Whole(0, 64),
         "How much memory each worker uses to keep its last queries, in MiB. 1 MiB has about 8,000 queries. "
-        "`pydns tail` and `pydns top` read them. 0: no queries are kept.",
+        "`pydns tail` and `pydns top` read the queries. 0: no queries are kept.",
         "2",
         "on",
     ),

@@ -232,8 +232,8 @@ _TEMPLATE = Record(
         Key(
             "unmatched",
             OneOf(Unmatched),
-            "The answer to a name in the zones that matches no pattern. next: the same as without the template. "
-            "servfail: SERVFAIL.",
+            "The answer to a name in the zones that matches no pattern. next: the answer that the name would get "
+            "without the template. servfail: SERVFAIL.",
             "servfail",
             "fallthrough",
         ),
@@ -311,10 +311,10 @@ KEYS = (
             "a mapping of names to targets",
             Alias,
         ),
-        "Names that get the records of other names. An alias is NAME, `*.DOMAIN` for all names below, or `~PATTERN` "
-        "(RE2, for the whole name without the final dot). In a target, `*` is the part that the star matched, and "
-        "`{1}` is the first group of the pattern. Names that exist in the cluster, in hosts or in a zone file are "
-        "never aliases.",
+        "Names that get the records of other names. An alias is NAME, `*.DOMAIN` for all names below DOMAIN, or "
+        "`~PATTERN` (RE2, for the whole name without the final dot). In a target, `*` is the part that the star "
+        "matched, and `{1}` is the first group of the pattern. Names that exist in the cluster, in hosts or in a zone "
+        "file are never aliases.",
         "{api.corp.example: web.shop.svc.cluster.local, '*.corp.example': '*.shop.svc.cluster.local'}",
         "{api.corp.example: web..shop}",
         default="none",

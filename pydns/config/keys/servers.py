@@ -73,7 +73,10 @@ def _check_server(address: texts.Address | None = None, **written: Any) -> Itera
 
 
 def server_shape(address: Text) -> TextOrRecord:
-    """Return the shape of a server. The value is an address, or a mapping that contains an address."""
+    """Return the shape of a server in the configuration.
+
+    The value is an address, or a mapping that contains an address.
+    """
 
     def parse(text: str) -> AnyServer | Wanted:
         parsed = address.parse(text)
@@ -111,7 +114,7 @@ _TLS = Record(
         Key(
             "certificate",
             PATH,
-            "File with the certificate of pydns and its chain, for servers that ask for one.",
+            "File with the certificate of pydns and its chain, for servers that ask for a certificate of the client.",
             "/etc/pydns/tls.crt",
             "tls.crt",
             default="none",
@@ -256,7 +259,13 @@ _ROUTE = Record(
             default="none",
             field="next_",
         ),
-        Key("on_nxdomain", OneOf(OnNxdomain), "next: the same as `next: [NXDOMAIN]`.", "next", "fallthrough"),
+        Key(
+            "on_nxdomain",
+            OneOf(OnNxdomain),
+            "The value next means the same as `next: [NXDOMAIN]`.",
+            "next",
+            "fallthrough",
+        ),
         Key("failover", _OUTCOMES, _FAILOVER, "[NXDOMAIN]", "NXDOMAIN", default="none"),
         Key(
             "choice",
@@ -298,7 +307,7 @@ KEYS = (
         "routes",
         MapOf(Text(texts.DOMAIN, texts.parse_route_domain), _ROUTE, "a mapping of domains to routes"),
         "Domains with servers of their own. The longest domain that contains a name counts. A route may be inside a "
-        "zone that pydns serves. Then names with records in this zone are still answered from the zone.",
+        "zone that pydns serves. If so, names with records in this zone are still answered from the zone.",
         "{acme.local: {servers: [1.2.3.4]}}",
         "{acme.local: [1.2.3.4]}",
         default="none",
