@@ -42,8 +42,8 @@ class History:
     def add(self, workers: Sequence[Totals], upstreams: Sequence[UpstreamStatus], now: float, wall: float) -> None:
         """Take the current counts of all workers. `now` is monotonic time, `wall` is Unix time.
 
-        Add a period with the difference between these counts and the counts of the last call. The first call adds no
-        period. A period has the latencies of `MOST_UPSTREAMS` upstreams at most.
+        Add a period with the difference between these counts and the counts of the last call. The first call of `add`
+        adds no period. A period has the latencies of `MOST_UPSTREAMS` upstreams at most.
         """
         counts = _by_source(workers), _by_rcode(workers)
         if self._before is not None:

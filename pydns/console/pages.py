@@ -2,14 +2,15 @@
 
 Rules:
 
-1. A request must name the console by an IP address or as localhost. This prevents DNS rebinding: a name of another site
-   would first lead to the site, and then to the console. Without this rule, a page of that site could read the console.
-2. A request that a page of another site sends is refused. The browser reports such a request with `Sec-Fetch-Site`. A
+1. A request must name the console by an IP address or as localhost. Rule 1 prevents DNS rebinding: a name of another
+   site would first lead to the site, and then to the console. Without this rule, a page of that site could read the
+   console.
+2. A request that a page of another site sends is refused. The browser marks such a request with `Sec-Fetch-Site`. A
    person may still click on a link to the console.
 3. The browser may load nothing from elsewhere, and may run no script but /console.js (Content-Security-Policy). Names
    are hostile: the page shows every text as text. With Trusted Types, the browser makes sure that no text is taken for
    HTML.
-4. A request costs little work. The data is read before any request comes, and at most one name is explained in
+4. A request causes little work. The data is read before any request comes, and at most one name is explained in
    `EXPLAIN_S`.
 """
 
@@ -75,7 +76,7 @@ class ConsolePages:
     """Makes the pages of the console. Another thread sets `snapshot` and adds periods to the history."""
 
     def __init__(self, history: History, recent: Recent, explain: Explain, clock: Clock) -> None:
-        self.snapshot = Snapshot()  # replaced as a whole, never modified
+        self.snapshot = Snapshot()  # another thread replaces the snapshot as a whole and never modifies it
         self._watched = -WATCHED_S  # the monotonic time when a browser last asked for recent queries
         self._history = history
         self._recent = recent
@@ -91,7 +92,10 @@ class ConsolePages:
 
     @property
     def is_watched(self) -> bool:
-        """Return whether a browser shows recent queries. The rings need to be read only while a browser shows them."""
+        """Return whether a browser shows recent queries.
+
+        The rings need to be read only while a browser shows recent queries.
+        """
         return self._clock.monotonic() - self._watched < WATCHED_S
 
     def data(self, request: Request) -> Page:

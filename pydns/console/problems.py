@@ -1,4 +1,4 @@
-"""Finds the problems in a status, the worst first. The console shows them at the top. This module is pure."""
+"""Finds the problems in a status, the worst first. The console shows these problems at the top. This module is pure."""
 
 from collections.abc import Iterator
 from enum import Enum
@@ -15,16 +15,16 @@ _SILENT_S = 5.0  # longer than the half second between two self-checks of a work
 class Level(Enum):
     """How bad a problem is."""
 
-    BAD = "bad"  # clients get wrong answers or none
+    BAD = "bad"  # clients get wrong answers or no answers
     WARNING = "warning"
 
 
 class Problem(Struct, frozen=True):
-    """A problem, and where it is described."""
+    """A problem, with the place in the documentation that describes it."""
 
     level: Level
     text: str
-    see: str = ""  # a heading in docs/troubleshooting.md
+    see: str = ""  # the heading in docs/troubleshooting.md that describes the problem
 
 
 def problems(status: Status, age_s: float) -> list[Problem]:

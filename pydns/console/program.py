@@ -66,7 +66,7 @@ def run(state_dir: Path, log: Log, lifeline: int, listening: socket, blocks: Seq
     pages.snapshot = table.look()
     history.add(_counts(blocks), pages.snapshot.status.upstreams, clock.monotonic(), clock.wall())
     http.start([(listening, pages.pages())], log)
-    period = Every(PERIOD_S - LOOK_S / 2, clock)  # a period ends with every second look
+    period = Every(PERIOD_S - LOOK_S / 2, clock)  # a period ends at every second look, because a look comes each second
     while not select.select([lifeline, ends], [], [], LOOK_S - time.time() % LOOK_S)[0]:
         with suppress(TableError):
             seen = table.look()
@@ -103,7 +103,7 @@ class Table:
         self._lock = Lock()
         self._names = ClientNames(())
         self._names_due = 0.0  # the monotonic time at which the names of clients are read again
-        self._known: dict[bytes, str | None] = {}  # address -> name
+        self._known: dict[bytes, str | None] = {}  # octets of a client's address -> name of the client, or None
         self._composed = b""
         self._configuration: tuple[str, ...] = ()
 

@@ -17,7 +17,7 @@ from pydns.ring.queries import Query, name_text
 KEPT = 20_000
 KEPT_S = 300.0
 TOP_S = 60.0  # the busiest names and clients are found among the queries of the last minute
-_MOST_ROWS = 100  # the most queries that one answer lists
+_MOST_ROWS = 100  # the most queries in one page of the console
 _BUSIEST = 8
 
 NameOf = Callable[[bytes], str | None]  # octets of a client's address -> its name, or None
@@ -29,7 +29,7 @@ class Line(Struct, frozen=True):
     number: int
     time: float
     client: str
-    who: str  # the name of the client, or empty
+    who: str  # the name of the client, or empty if it is unknown
     name: str
     type: str
     result: str
@@ -82,7 +82,7 @@ class Recent:
         self._number = 0
 
     def add(self, queries: Iterable[Query]) -> None:
-        """Add queries, the oldest first."""
+        """Add queries, which come with the oldest first."""
         for query in queries:
             self._number += 1
             self._kept.append((self._number, query))

@@ -88,7 +88,7 @@ class ApiClient:
     def _current(self) -> tuple[urllib3.PoolManager, str | None]:
         """Return the connections and the Authorization header for the next request.
 
-        Read the credentials again if they may have expired.
+        If the credentials may have expired, read them again.
         """
         with self._lock:
             if self._clock() >= self._good_until:
@@ -132,8 +132,8 @@ def _pool(access: Access, certificate: bytes | None, proxy: str | None) -> urlli
 
 def _tls(access: Access, certificate: bytes | None) -> ssl.SSLContext:
     context = create_urllib3_context()
-    # The CA of many clusters lacks extensions that Python 3.13 requires in strict mode. client-go accepts such a CA,
-    # too.
+    # The CA of many clusters lacks extensions that Python 3.13 requires in strict mode. client-go accepts CAs without
+    # these extensions.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not access.is_verified:
         context.check_hostname = False

@@ -45,9 +45,9 @@ class Pace(NamedTuple):
     figures: Figures = FIGURES
     clock: Callable[[], float] = time.monotonic
     random: Random = Random()
-    # True: first ask for a listing with WatchList. False: ask for pages. Kubernetes 1.36 needs half of the CPU time to
-    # send 10,000 objects in pages, and pydns needs 60 % of the CPU time to read them. A WatchList costs more, because
-    # it has a chunk for each object.
+    # Whether to ask for a listing with WatchList first. If False, pydns asks for pages. Kubernetes 1.36 needs half of
+    # the CPU time to send 10,000 objects in pages, and pydns needs 60 % of the CPU time to read the pages. A WatchList
+    # costs more, because it has a chunk for each object.
     watch_list: bool = False
 
 
@@ -147,7 +147,7 @@ class _Requests:
         self._answer_s = answer_s
 
     def open(self, query: list[tuple[str, Any]], accept: str = "application/json") -> urllib3.BaseHTTPResponse:
-        """Return the response to a GET. The caller reads its body.
+        """Return the response to a GET. The caller reads the body of the response.
 
         May raise exceptions of any type, because files and programs provide the credentials.
         """
@@ -164,7 +164,8 @@ class _Requests:
 class _KindWatch:
     """The watch of one kind: a reflector, the code that its thread runs, and the response that the thread reads.
 
-    The audit thread and the caller of `stop` also use the reflector and `_response`. `_lock` protects the two.
+    The audit thread and the caller of `stop` also use the reflector and `_response`. `_lock` protects the reflector and
+    `_response`.
     """
 
     def __init__(
@@ -189,12 +190,12 @@ class _KindWatch:
         self._held: list[Event] = []
         self._audit_problem = ""
         self._is_optional = kind.row.wanted_by is not None
-        self._is_found = not self._is_optional  # False: `_find` first checks whether the server has the kind
-        self._is_missing = False  # True: the last check showed that the server doesn't have the kind
+        self._is_found = not self._is_optional  # False: `_find` must check first whether the server has the kind
+        self._is_missing = False  # whether the last check showed that the server lacks the kind
         self._look_again_s = pace.figures.discovery_s[0]
 
     def run(self) -> None:
-        """Send the requests that the reflector asks for, until `stop`. This is the main function of the thread."""
+        """Send the requests that the reflector asks for, until `stop`. `run` is the main function of the thread."""
         while not self._stopping.is_set():
             if not self._is_found and not self._find():
                 continue
@@ -208,10 +209,11 @@ class _KindWatch:
                 self._watch(request)
 
     def _find(self) -> bool:
-        """Return whether the server has the kind. If it has, choose the newest API version that the server has.
+        """Return whether the server has the kind.
 
-        If the server doesn't have the kind, wait before returning, longer each time. Objects that were delivered before
-        are kept, because an API server that is starting doesn't have the CRDs yet.
+        If the server has the kind, choose the newest API version that the server has. If the server doesn't have the
+        kind, wait before returning, longer each time. Objects that were delivered before are kept, because an API
+        server that is starting doesn't have the CRDs yet.
         """
         path = next(filter(self._has, self._kind.row.paths), None)
         self._is_found = path is not None
@@ -230,7 +232,8 @@ class _KindWatch:
         try:
             response = self._requests.open_path(discovery.resources_path(path))
             return discovery.is_served(path, response.status, response.read())
-        # Exceptions of any type, as in `_perform`. The first list will fail with the same error and report it.
+        # `_has` catches exceptions of any type, as `_perform` does. The first list will fail with the same error, and
+        # the reflector reports it.
         except Exception:
             return True
 
@@ -238,7 +241,7 @@ class _KindWatch:
         """Shut down the response of the current watch, so that the thread stops reading it."""
         with self._lock:
             if self._response is not None:
-                with suppress(OSError, ValueError, RuntimeError):  # the response is already closing
+                with suppress(OSError, ValueError, RuntimeError):  # `shutdown` fails if the response is already closing
                     self._response.shutdown()
 
     def status(self) -> Status:
@@ -247,7 +250,10 @@ class _KindWatch:
         return status._replace(problem=discovery.NOT_SERVED, is_served=False) if self._is_missing else status
 
     def list_audit(self) -> Audit | None:
-        """Return an audit that has read all its pages. Return None if no audit is possible now, or if it failed."""
+        """Return an audit that has read all its pages.
+
+        Return None if no audit is possible now, or if the audit failed.
+        """
         with self._lock:
             audit = self._reflector.begin_audit()
         if audit is None:
@@ -265,7 +271,7 @@ class _KindWatch:
                 return audit
         except BadPage as error:
             reason, problem = "decode", str(error)
-        except Exception as error:  # exceptions of any type, as in _perform
+        except Exception as error:  # all exceptions are caught, as in `_perform`
             failure, problem = _describe(error)
             reason = failure.value
         with self._lock:

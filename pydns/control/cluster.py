@@ -115,9 +115,9 @@ class Cluster:
     def _incomplete(self) -> tuple[frozenset[str], frozenset[str]]:
         """Return the sources that have not been listed completely, and the sources that have no records yet.
 
-        A source is served in part if its missing kinds can't be listed. A single source is always served. Once a source
-        is served, it continues to be served. Even so, one of its kinds may be missing later: the API server may have
-        added the kind, or may be able to list it again.
+        A source is served in part if its missing kinds can't be listed. If there is only one source, it is always
+        served. Once a source is served, it continues to be served. A kind of a served source may be missing later: the
+        API server may have added the kind, or may be able to list it again.
         """
         if len(self._sources) == 1:
             return frozenset(), frozenset()

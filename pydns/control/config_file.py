@@ -8,9 +8,9 @@ knows what the texts mean, and `control.file_watch` knows when a change counts. 
    ConfigMap changes.
 2. A folder takes effect as a whole, and only if nothing changed while it was read. So a mixture of an old and a new
    ConfigMap never takes effect.
-3. The files in direct sub-folders of a folder with a Corefile are read, too: k3s and AKS mount `coredns-custom` there.
-   The Corefile imports the files of sub-folders by their names. The folder's own files come before files of the same
-   name in sub-folders.
+3. The files in direct sub-folders of a folder with a Corefile are read, too: k3s and AKS mount `coredns-custom` as a
+   sub-folder. The Corefile imports the files of sub-folders by their names. The folder's own files come before files of
+   the same name in sub-folders.
 4. If the path doesn't exist, the defaults apply. If the path can't be read, the contents that were read last stay in
    force.
 """
@@ -55,7 +55,7 @@ class ConfigFile:
         self.watch = FileWatch[_Look](self._look, self._read, thread="config", look_s=look_s)
 
     def start(self) -> None:
-        """Deliver the current contents if they can be read. Then watch the path."""
+        """Deliver the current contents if they can be read. After that, watch the path."""
         self.watch.read_all()
         self.watch.start()
 

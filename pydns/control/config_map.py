@@ -1,8 +1,8 @@
 """Reads the live configuration from ConfigMaps of the API server.
 
 `control.apiserver` and `kube.reflector` watch each ConfigMap in the same way as Services, but with a field selector for
-its name. So a Role that allows only these ConfigMaps (`resourceNames`) is sufficient. `config.inputs` knows what the
-texts in a ConfigMap mean.
+the name of the ConfigMap. So a Role that allows only these ConfigMaps (`resourceNames`) is sufficient. `config.inputs`
+knows what the texts in a ConfigMap mean.
 """
 
 import threading
@@ -25,10 +25,11 @@ from pydns.log import Log
 
 
 class ConfigMapWatch:
-    """Delivers the contents of ConfigMaps, from its own threads: when it has read all of them, and after each change.
+    """Delivers the contents of ConfigMaps, from its own threads: when all ConfigMaps have been read, and after each
+    change.
 
     The first ConfigMap is the configuration. The other ConfigMaps contain files that the Corefile in the first one
-    imports. It is no problem if a ConfigMap doesn't exist.
+    imports. A ConfigMap that doesn't exist is no problem.
     """
 
     def __init__(
@@ -69,7 +70,10 @@ class ConfigMapWatch:
         return None
 
     def announce(self, verdict: Verdict) -> None:
-        """Post the verdict as an Event on the ConfigMap, unless the last verdict was the same. Returns at once."""
+        """Post the verdict as an Event on the ConfigMap, unless the last verdict was the same.
+
+        `announce` returns at once.
+        """
         observed = self._watches[0].observed
         if observed is not None and isinstance(observed.value, ConfigMap):
             value = observed.value
@@ -115,7 +119,7 @@ class _Watch:
         self.observed: Observed | None = None
         self.is_read = False
         self._take = take
-        self._listed: Observed | None = None  # the ConfigMap in the current listing, if it has come already
+        self._listed: Observed | None = None  # the ConfigMap of the current listing; None until it has come
         self.server = ApiServer(client, Watched((Kind.CONFIG_MAP,), only=name), self._apply, log, pace)
 
     def _apply(self, events: list[Event]) -> None:

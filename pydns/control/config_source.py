@@ -30,7 +30,10 @@ class ConfigSource(Protocol):
     name: str
 
     def start(self) -> None:
-        """Start to deliver. The source delivers its current contents first, then its contents after each change."""
+        """Start to deliver the contents.
+
+        The source delivers its current contents first, then its contents after each change.
+        """
 
     def stop(self) -> None:
         """Stop the source. Nothing is delivered after this method has returned."""

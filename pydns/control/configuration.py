@@ -1,8 +1,8 @@
 """Keeps the live configuration in force, the mistakes of a refused configuration, and the copy in the table.
 
-A source (`control.config_source`) delivers its contents. An accepted configuration comes into force as a whole. If a
-configuration is refused, every mistake is logged, and the last accepted configuration stays in force. The accepted
-configuration survives restarts, because it is in the table. Only the controller's thread uses this module.
+A source (`control.config_source`) delivers the texts of the configuration. An accepted configuration comes into force
+as a whole. If a configuration is refused, every mistake is logged, and the last accepted configuration stays in force.
+The accepted configuration survives restarts, because it is in the table. Only the controller's thread uses this module.
 """
 
 import hashlib
@@ -120,7 +120,7 @@ class Configuration:
     def update_table(self, own: frozenset[str]) -> None:
         """Write the configuration to the table if it changed.
 
-        `own` contains the addresses of this server. These addresses are never used as upstreams.
+        `own` contains the addresses of this server. The addresses in `own` are never used as upstreams.
         """
         self._check_source()
         if self.config is None:
@@ -134,7 +134,10 @@ class Configuration:
             self.composed, self._accepted_composed = composed
 
     def _with_nameservers(self, config: Config, own: frozenset[str]) -> Config:
-        """Return a copy of the configuration. In the copy, the current nameservers of each file replace the file."""
+        """Return a copy of the configuration for workers.
+
+        In the copy, the current nameservers of each file replace the file.
+        """
         known, self._files = self._files, {}
 
         def found(server: AnyServer) -> tuple[AnyServer, ...]:
@@ -174,9 +177,10 @@ class Configuration:
         return msgspec.structs.replace(config, families=msgspec.structs.replace(config.families, which=which))
 
     def status(self, waiting_for: Mapping[str, str | None]) -> ConfigStatus:
-        """Return the status. `waiting_for` contains the kinds that new cluster options need and that aren't listed yet.
+        """Return the status of the configuration.
 
-        The values of `waiting_for` are the current problems of these kinds.
+        `waiting_for` contains the kinds that new cluster options need and that aren't listed yet. The values of
+        `waiting_for` are the current problems of these kinds.
         """
         result = self._seen.result if self._seen else None
         return ConfigStatus(

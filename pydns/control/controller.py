@@ -94,7 +94,7 @@ class Controller:
     def close(self) -> None:
         """Close the table. Threads of the inputs may still post calls after that.
 
-        The caller must not run these calls.
+        The caller must not run calls that are posted after `close`.
         """
         self._writer.close()
 
@@ -124,7 +124,10 @@ class Controller:
             self._writer.free_dead_readers()
 
     def configure(self) -> None:
-        """Apply the configuration if it changed. All objects that depend on the configuration get it."""
+        """Apply the configuration if it changed.
+
+        All objects that depend on the configuration get the new configuration.
+        """
         configuration, statics = self._inputs.configuration, self._inputs.statics
         try:
             configuration.update_table(self._own_addresses())
@@ -198,7 +201,10 @@ class Controller:
         self._unwritten.add(what)
 
     def _has_fit(self, what: str) -> None:
-        """Note that a part was written. If no other part is unwritten, log that the disk is no longer full."""
+        """Note that a part has been written to the table.
+
+        If no other part is unwritten, log that the disk is no longer full.
+        """
         if what in self._unwritten:
             self._unwritten.discard(what)
             if not self._unwritten:
@@ -241,7 +247,7 @@ class Controller:
             table=TableStatus(**self._writer.figures()),
         )
 
-    # Choosing a feed.
+    # How the controller chooses a feed.
 
     def _choose_feed(self, wanted: ClusterOptions) -> None:
         """Make sure that the feed in force has the wanted options, or that a feed with these options takes over later.
@@ -309,7 +315,7 @@ class Controller:
         collector.keep()
         self._log("options in force", source=feed.status().source)
 
-    # Writing the table.
+    # How the controller writes the table.
 
     def _publish_feed(self, feed: Feed) -> None:
         """Write all records of a feed when every kind has been listed. In later calls, write only the changes.

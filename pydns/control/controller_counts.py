@@ -1,6 +1,6 @@
 """Keeps the controller's counts in a block of shared memory that outlives the controller's process.
 
-A source that is opened again counts from zero. This module adds its counts to the earlier totals.
+A source that is opened again counts from zero. This module adds the counts of the source to the earlier totals.
 """
 
 from hashlib import sha512
@@ -41,7 +41,10 @@ class ControllerCounts:
         self._block.store(self._totals.encode())
 
     def set_configuration(self, composed: bytes) -> None:
-        """Set the configuration in force, as the bytes in the table. Its hash is a label of a metric."""
+        """Set the configuration in force, as the bytes in the table.
+
+        The hash of the configuration is a label of a metric.
+        """
         if composed != self._composed:
             self._composed = composed
             self._totals.gauges = {("reload_version_info", "sha512", sha512(composed).hexdigest()): 1}

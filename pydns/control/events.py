@@ -18,8 +18,8 @@ from pydns.log import Level, Log
 
 _ANSWER_S = 10.0
 _MOST_WAITING = 16
-_LONGEST = 1024  # the most octets of a message; the API server refuses longer ones
-_CONFLICT = 409  # the Event exists already
+_LONGEST = 1024  # the most octets of a message; the API server refuses longer messages
+_CONFLICT = 409  # the status of a reply if the Event exists already
 
 
 class Subject(NamedTuple):
@@ -33,7 +33,7 @@ class Subject(NamedTuple):
 
 
 class Event(NamedTuple):
-    """The content of an Event. Times are Unix times."""
+    """The content of an Event. The times of an Event are Unix times."""
 
     about: Subject
     reason: str  # one word
@@ -59,9 +59,9 @@ class EventPoster:
         self._thread: threading.Thread | None = None
 
     def post(self, event: Event) -> None:
-        """Post an Event soon. May be called by one thread only.
+        """Post an Event soon. Only one thread may call `post`.
 
-        If too many Events wait already, this one is dropped.
+        If too many Events wait already, the new Event is dropped.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="events", daemon=True)

@@ -22,7 +22,7 @@ class FeedStatus(NamedTuple):
     only: Filter = Filter()
     skipped: Mapping[str, str] = {}  # object -> why it can't be used
     cut: Mapping[str, str] = {}  # object -> the part of the object that is missing in answers
-    without_endpoints: Mapping[str, str] = {}  # headless Service without a ready endpoint -> its other endpoints
+    without_endpoints: Mapping[str, str] = {}  # headless Service without a ready endpoint -> text about its endpoints
     kinds: Mapping[str, KindStatus] = {}
     warnings: Sequence[str] = ()  # for each part of the source's files that is left out, a warning with file and line
     is_whole: bool = True  # False if `contents` lacks records, because a cluster has not been listed completely
@@ -31,7 +31,7 @@ class FeedStatus(NamedTuple):
 
 
 class Feed(Protocol):
-    """A set of records that the feed keeps current. Before `start` the feed has no records."""
+    """A feed has a set of records and keeps them current. Before `start`, a feed has no records."""
 
     @property
     def options(self) -> ClusterOptions:
@@ -44,9 +44,10 @@ class Feed(Protocol):
         """Stop following the source. The feed keeps its records."""
 
     def missing(self) -> Mapping[str, str | None]:
-        """Return the kinds that have not been listed completely since the start. The values are their current problems.
+        """Return the kinds that have not been listed completely since the start.
 
-        An optional kind is left out if it can't be listed. The controller doesn't wait for it.
+        The values are the current problems of the kinds. An optional kind is left out if it can't be listed. The
+        controller doesn't wait for such a kind.
         """
 
     @property
@@ -60,14 +61,15 @@ class Feed(Protocol):
     def absent(self) -> tuple[bytes, ...]:
         """Return the zones of clusters that were not listed completely at the last `contents`.
 
-        The table may have records of these zones from before a restart. The controller keeps such records.
+        The table may have records of these zones from before a restart. The controller keeps the records of these
+        zones.
         """
 
     def contents(self) -> Iterable[Contents]:
         """Return all records in pieces, and mark them as published. The caller must iterate to the end.
 
-        Some large Services may be left out. If so, `changes` returns their records later, and `facts` contains their
-        names.
+        Some large Services may be left out. If so, `changes` returns the records of these Services later, and `facts`
+        contains the names.
         """
 
     def changes(self) -> Changes:

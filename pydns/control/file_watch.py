@@ -122,7 +122,7 @@ class FileWatch(Generic[State]):
     def poll(self) -> bool:
         """Look once, and read the files whose changes take effect by rule 1.
 
-        Return whether the look found a change. The next look should then come soon.
+        Return whether the look found a change. If it did, the next look should come soon.
         """
         before, self.looked = self.looked, self._look(self.looked)
         new = [path for path in self.looked if path not in self._in_force and self._is_read(path)]
@@ -246,7 +246,10 @@ class FolderLook:
         self._paths: dict[str, Path] = {}
 
     def __call__(self, before: Mapping[Path, Signature]) -> dict[Path, Signature]:
-        """Return the files that exist. The files in a folder that can't be listed keep their states from `before`."""
+        """Return the state of each file that exists.
+
+        The files in a folder that can't be listed keep their states from `before`.
+        """
         found: dict[Path, Signature] = {}
         scanned = scan(self._folder, self._endings, found, self._paths)
         failed = {folder: cannot_be_read(folder, error) for folder, error in scanned}

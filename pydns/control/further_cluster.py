@@ -57,7 +57,7 @@ class FurtherCluster:
         self._thread = threading.Thread(target=self._open, name=f"cluster {name}", daemon=True)
 
     def start(self) -> None:
-        """Start to connect to the cluster. Returns at once, and raises nothing."""
+        """Start to connect to the cluster. `start` returns at once, and raises nothing."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -5,8 +5,8 @@ The controller calls `HealthEvents.take` with each status. The rules:
 1. An Event reports one of these changes. A route has no live upstream any more, or has a live upstream again. The data
    of the cluster has been old for `OLD_S`, or is current again.
 2. For each reason, at most one Event is posted in `PAUSE_S`. Changes within this time are counted. The next Event has
-   their number, the time of the first change and the messages of the last changes.
-3. Each replica has its own connections to the API server and the upstreams. So each replica posts Events on its own
+   the number of these changes, the time of the first change and the messages of the last changes.
+3. Each replica has connections of its own to the API server and the upstreams. So each replica posts Events on its own
    pod.
 """
 
@@ -43,7 +43,7 @@ class Health:
         self._is_old = False
 
     def changes(self, status: Status, now: float) -> Iterator[Change]:
-        """Yield the changes in a status. `now` is a monotonic time in seconds."""
+        """Yield the changes since the last status. `now` is a monotonic time in seconds."""
         down = {each.route for each in status.routes if each.workers and each.breakers_open >= each.workers}
         known = {each.route for each in status.routes}
         for route in sorted(down - self._down):

@@ -3,14 +3,14 @@
 The server has its pages by path, and uses sockets that the supervisor keeps open. The server runs in its own thread.
 h11 parses requests and composes responses. This module limits the number of clients, and the time that a client may
 take. This module doesn't know the contents of the pages. This module doesn't use aiohttp, because importing aiohttp
-costs 0.16 s and 9.5 MB. It doesn't use `http.server` either, because `http.server` needs a thread for each connection,
-and a client can keep this thread busy without a limit. Rules:
+costs 0.16 s and 9.5 MB. This module doesn't use `http.server` either, because `http.server` needs a thread for each
+connection, and a client can keep this thread busy without a limit. Rules:
 
 1. The server answers a request or closes the connection within `PATIENCE_S`, even if the client sends or reads slowly.
 2. The head of a request has at most `MAX_REQUEST` octets. The server ignores a body. A connection carries one request.
 3. A client address has at most `SHARE` connections at a socket. A further connection replaces the oldest connection of
-   the address, so a client that leaves connections idle can still send a request. There is one exception: if the oldest
-   connection began less than `SHARE_S` ago, the server closes the new connection unread.
+   the address, so a client that leaves connections idle can still send a request. But if the oldest connection began
+   less than `SHARE_S` ago, the server closes the new connection unread.
 4. A socket has at most `MAX_CONNECTIONS` connections. To accept one more, the server closes the newest connection of
    the address with the most connections.
 5. A socket accepts at most `TURN` connections every `TURN_S`. Further connections wait in the kernel or are lost. So a
@@ -114,7 +114,7 @@ def _accept(listening: socket, pages: Pages, log: Log) -> None:
     def take_turn() -> None:
         loop.remove_reader(listening)
         loop.call_later(TURN_S, lambda: loop.add_reader(listening, take_turn))
-        with suppress(OSError):  # no connection is waiting, the client closed it, or no file descriptor is free
+        with suppress(OSError):  # no connection is waiting or left open by its client, or no file descriptor is free
             for _ in range(TURN):
                 connected, peer = listening.accept()
                 if connections.make_room(peer[0], loop.time()):
@@ -219,7 +219,7 @@ def _request(event: h11.Request) -> Request:
     path, _, query = event.target.decode("ascii").partition("?")
     try:
         queried = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS))
-    except ValueError:  # too many fields
+    except ValueError:  # the query of the URL has too many fields
         queried = {}
     return Request(path, queried, {name.decode("ascii"): text.decode("latin-1") for name, text in event.headers})
 

@@ -1,11 +1,11 @@
 """Reads the address of the API server and the credentials, from a kubeconfig or from the service account of a pod.
 
-The `kubernetes` package can read them, too. Importing the package takes 0.2 s. It also takes 31 MB of memory until the
-process exits. So the package is used only for rare kinds of credentials, and only in a separate process that exits
-soon: see `pydns.control.login`.
+The `kubernetes` package can read the address and the credentials, too. Importing this package takes 0.2 s. The import
+also takes 31 MB of memory until the process exits. So the `kubernetes` package is used only for rare kinds of
+credentials, and only in a separate process that exits soon: see `pydns.control.login`.
 
 A user in a kubeconfig may have several kinds of credentials. The first kind in this list is used: an authentication
-provider, a token, a program (`exec`), a name with a password. A client certificate is used in addition.
+provider, a token, a program (`exec`), a name with a password. A client certificate is used in addition to these kinds.
 """
 
 import base64

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_LONGEST_S = 60.0  # time limit for the process; it is long, because a credential program may send requests to a server
+_LONGEST_S = 60.0  # the time limit for the process, long enough for credential programs that ask a server
 _EARLY_S = 10.0  # credentials are renewed this long before they expire
 
 

@@ -1,6 +1,6 @@
 """Makes the page /metrics from the counts of all processes, the controller's last status, and figures from /proc.
 
-The HTTP thread makes this page. The HTTP thread reads values that other threads and processes have written. These
+The HTTP thread makes this page. The HTTP thread reads values that other threads and processes have written. Other
 threads and processes never wait for the page.
 """
 
@@ -31,7 +31,7 @@ class MetricsPage:
     """Makes the page /metrics. The controller's thread sets `status` and `names`. The HTTP thread calls `page`."""
 
     def __init__(self, blocks: Sequence[Block], pulse: Pulse, port: int) -> None:
-        """Create the page. `port` is the DNS port for the label `server` of the metrics."""
+        """Create the page without a status. `port` is the DNS port for the label `server` of the metrics."""
         self.status: Status = UNKNOWN  # replaced as a whole, never modified
         self.names = MetricNames.COREDNS
         self._blocks = blocks

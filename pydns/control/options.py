@@ -31,7 +31,7 @@ class ClusterOptions(NamedTuple):
 
     @property
     def source(self) -> SourceOptions:
-        """The first source."""
+        """The source of the first cluster."""
         return self.sources[0]
 
 

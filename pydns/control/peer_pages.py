@@ -68,7 +68,7 @@ class _Review(Struct):
 
 
 class TokenReviews:
-    """Checks tokens. Several threads may use it."""
+    """Checks tokens. Several threads may use one `TokenReviews`."""
 
     def __init__(self, account: tuple[str, str], connect: Callable[[], "ApiClient"], clock: Clock) -> None:
         """`account` is the namespace and the name of the service account whose tokens are accepted.

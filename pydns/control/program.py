@@ -81,8 +81,8 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
     try:
         controller = _controller(settings, log, calls, reporter, clock, is_restart=parent.shared.pulse.tables > 0)
         controller.start()
-        # The call applies the configuration file that `start` has read. It raises `SourceError` if the feed can't be
-        # opened.
+        # The call applies the configuration file that `start` has read. The call raises `SourceError` if the feed can't
+        # be opened.
         calls.make()
     except (WriterError, SourceError) as error:
         raise StartError(str(error)) from None
@@ -200,7 +200,7 @@ def _nothing() -> None:
 
 
 def _stop_with_supervisor(lifeline: int, calls: Calls) -> None:
-    # `select` waits. A read wouldn't wait, because workers share the pipe and have made it non-blocking.
+    # `select` waits. A read of the pipe wouldn't wait, because workers share the pipe and have made it non-blocking.
     select.select([lifeline], [], [])
     calls.stop()
     time.sleep(_END_S)

@@ -52,7 +52,7 @@ class Reporter:
         self._metrics = MetricsPage(shared.blocks, shared.pulse, port)
 
     def pages(self) -> dict[str, Pages]:
-        """Return the pages for each flag. A flag sets the address where its pages are served."""
+        """Return the pages for each flag. A flag sets the address at which the pages of the flag are served."""
         status = kept(self._probes.whole_status, _KEPT_S, self._clock)
         for_peers = {} if self._peers is None else self._peers.pages(status)
         return {

@@ -1,7 +1,7 @@
 """Reads the current nameservers of a resolv.conf.
 
 The nameservers are the upstreams, or the servers of a route that names the file. This module knows one file.
-`config.resolv_conf` knows what the lines of the file mean. The module has no thread. The controller asks for the
+`config.resolv_conf` knows what the lines of the file mean. This module starts no thread. The controller asks for the
 nameservers periodically, and each call looks at the file.
 """
 

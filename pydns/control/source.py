@@ -46,7 +46,7 @@ class Source(Protocol):
     """A source of the objects of a cluster."""
 
     def start(self) -> None:
-        """Start to deliver events. Raises `SourceError` if the source can't be used at all."""
+        """Start to deliver events of objects. Raises `SourceError` if the source can't be used at all."""
 
     def stop(self) -> None:
         """Stop delivering events."""
@@ -62,7 +62,7 @@ class Access(NamedTuple):
     """How to reach the API server of a further cluster."""
 
     kubeconfig: Path
-    context: str | None  # None: the current context
+    context: str | None  # the context in the kubeconfig; None: the current context
 
 
 class SourceOptions(NamedTuple):
@@ -74,7 +74,7 @@ class SourceOptions(NamedTuple):
     near: str | None = None  # the server's own namespace, if its Services are delivered regardless of their labels
     optional: tuple[Kind, ...] = ()  # kinds that the source may not have
     client_pods: bool = False  # True: the source delivers Pods as names of clients; nothing waits for these Pods
-    client_labels: tuple[str, ...] = ()  # keys of the labels of these Pods that name clients, too
+    client_labels: tuple[str, ...] = ()  # keys of the labels of these Pods that belong to the names of clients
     topology: bool = False  # True: the source reads zones, nodes and hints of endpoints
     annotations: tuple[str, ...] = ()  # prefixes of the annotations that external zones read
     namespace_labels: str | None = None  # a selector for Namespaces
@@ -88,6 +88,6 @@ class SourceChoice(NamedTuple):
     """The source that the flags chose, and the function that opens the source."""
 
     name: str
-    # The opened source delivers its events to the first function. The source delivers the events of the Services in
+    # The opened source delivers events to the first function. The source delivers the events of the Services in
     # `SourceOptions.near` to the second function.
     open: Callable[[SourceOptions, Deliver, Deliver], Source]

@@ -32,12 +32,12 @@ class Chosen(NamedTuple):
     """The sources of the objects and of the configuration."""
 
     objects: SourceChoice
-    config: ConfigSource | None  # None if there are only flags
+    config: ConfigSource | None  # None if there is no live configuration, only flags
     health: "HealthEvents | None" = None  # None if no Events about this server are posted
 
 
 class Beside(NamedTuple):
-    """A pair of sources. The second source delivers the objects of the server's own namespace.
+    """A source that consists of two sources. The second source delivers the objects of the server's own namespace.
 
     The status of the second source isn't reported.
     """
@@ -86,8 +86,7 @@ def choose(settings: Settings, log: Log, deliver_config: Callable[[Seen], None])
             )
 
         return Chosen(SourceChoice(str(directory), open_folder), config)
-    # These modules import urllib3. They are imported here, because a server with a folder of manifests doesn't need
-    # them.
+    # These modules import urllib3. A server with a folder of manifests doesn't need urllib3, so the imports are here.
     from pydns.control.api_client import connect
     from pydns.control.apiserver import ApiServer
     from pydns.control.config_map import ConfigMapWatch
@@ -182,7 +181,8 @@ def _reached_at(host: str) -> bytes | None:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if host in ("0.0.0.0", "::"):
-        # Connecting a UDP socket sends no packet. These addresses are reserved for documentation (RFC 5737, RFC 3849).
+        # Connecting a UDP socket sends no packet. The two addresses are reserved for documentation (RFC 5737, RFC
+        # 3849).
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
                 probe.connect(("192.0.2.1" if family == socket.AF_INET else "2001:db8::1", 53))

@@ -55,7 +55,7 @@ class StaticRecords:
         self._sources: tuple[dict[str, CompiledZone], ...] = (_NO_ZONES, _NO_ZONES)
         self._refused: dict[str, str] = {}
         self._is_published = False
-        self.is_known = False  # True after this process has published its static records once
+        self.is_known = False  # whether this process has published its static records at least once
 
     def start(self) -> None:
         """Start the folder of zone files. Raises `SourceError` if the folder can't be listed."""
@@ -111,15 +111,16 @@ class StaticRecords:
         self._reverse_zones = tuple(reverse_zones)
 
     def set_shared_zones(self, shared_zones: Sequence[bytes]) -> None:
-        """Set the zones of the cluster to which files may add records. The next `publish` adds these records.
+        """Set the zones of the cluster to which files may add records.
 
-        The shared zones are external zones, and zones that fall through.
+        The next `publish` adds the records of these files. The shared zones are external zones, and zones that fall
+        through.
         """
         self._is_published = self._is_published and tuple(shared_zones) == self._shared_zones
         self._shared_zones = tuple(shared_zones)
 
     def publish(self) -> None:
-        """Write the records to the table if they changed. This method does nothing before the folder has been read.
+        """Write the records to the table if they changed. `publish` does nothing before the folder has been read.
 
         The first call that writes also removes the static records of an earlier process.
         """

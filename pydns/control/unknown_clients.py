@@ -1,7 +1,7 @@
 """Measures which share of recent queries comes from clients without a name (`pydns.table.client_names`).
 
-Nothing counts these queries when they come, because workers don't know the names. The measurement takes a sample of the
-last queries, and looks for the names of their clients in the table. Rules:
+Queries of such clients aren't counted when they come, because workers don't know the names of clients. The measurement
+takes a sample of the last queries, and looks for the names of their clients in the table. Rules:
 
 1. A measurement begins every `_PERIOD_S`. A look reads one piece of the table, so changes wait for some milliseconds at
    most. With 150,000 Pods, a measurement takes some minutes.
@@ -18,9 +18,9 @@ from pydns.table.client_names import FIRST_ENTRY, ClientNames
 SAMPLE_OCTETS = 256 << 10
 SAMPLE_S = 60.0
 _PERIOD_S = 60.0
-_EMPTY_S = 5.0  # until the next try if there are no recent queries
-_PAUSE_S = 0.1  # between two pieces, also while many changes come
-_PIECE = 20  # entries or addresses in a look: about 3 ms if each entry has 30 Pods
+_EMPTY_S = 5.0  # the time until the next measurement if there are no recent queries
+_PAUSE_S = 0.1  # the time between two pieces, even while many changes come
+_PIECE = 20  # the entries or addresses of one look, which takes about 3 ms if each entry has 30 Pods
 
 Entries = Callable[[bytes, int], tuple[list[tuple[bytes, bytes]], bytes]]  # `Writer.client_entries`
 
@@ -30,7 +30,7 @@ class UnknownClients:
 
     def __init__(self, recent: Callable[[], Iterable[bytes]], entries: Entries, clock: Clock) -> None:
         """`recent` returns the client's address of each query in the sample."""
-        self.share: float | None = None  # None: there are no recent queries, or no client has a name
+        self.share: float | None = None  # the share; None if there are no recent queries, or if no client has a name
         self._recent = recent
         self._read = entries
         self._clock = clock
@@ -43,7 +43,7 @@ class UnknownClients:
         self._has_entries = False
 
     def look(self) -> None:
-        """Go on with the measurement, or begin one if it is due."""
+        """Continue the current measurement, or begin the next one if it is due."""
         now = self._clock.monotonic()
         if now < self._due:
             return

@@ -152,7 +152,7 @@ class Tally:
 
         `seconds` is the time for the whole turn. All queries of a turn are assumed to need equal shares of this time.
         The duration of each query begins with the turn, because a later query waits in the socket until its share
-        begins. So the duration is the one that a client sees. For a turn with one query, the duration is exact.
+        begins. So the duration is also what a client sees. For a turn with one query, the duration is exact.
         """
         self._spent_s += seconds * (queries + 1) / 2
         turns = self._turns

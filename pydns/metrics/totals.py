@@ -1,4 +1,4 @@
-"""Counts by metric and labels. A `Totals` is the content of one block, or the sum of several blocks."""
+"""The counts of metrics, by metric and labels. A `Totals` is the content of one block, or the sum of several blocks."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ PROGRAMMING_S = tuple([0.001 * 2**power for power in range(20)])
 
 
 class Totals(msgspec.Struct):
-    """Counters, gauges and histograms.
+    """The values of counters, gauges and histograms.
 
     A histogram contains a count for each bucket, the count of values above the last bucket, and the sum of all values.
     """
@@ -34,7 +34,10 @@ class Totals(msgspec.Struct):
         histogram[-1] += value * times
 
     def histogram(self, key: Key, bounds: tuple[float, ...]) -> list[float]:
-        """Return a histogram. Create an empty histogram if it doesn't exist. The caller may change the result."""
+        """Return a histogram. If the histogram doesn't exist, create an empty histogram.
+
+        The caller may change the result.
+        """
         return self.histograms.setdefault(key, [0] * (len(bounds) + 2))
 
     def add_histogram(self, key: Key, histogram: list[float]) -> None:

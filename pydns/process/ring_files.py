@@ -12,7 +12,7 @@ _NONE = (0, 0)
 
 
 class RingError(Exception):
-    """There is no ring that can be read. The message of this error has the reason."""
+    """No ring can be read. The message of this error has the reason."""
 
 
 class Rings:

@@ -68,8 +68,8 @@ class Programs(NamedTuple):
 
 def serve(settings: Settings, log: Log, programs: Programs) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status."""
-    # These signals are blocked, and the loop receives them with sigtimedwait (rule 3). So no handler of a signal
-    # interrupts other code.
+    # The signals in `signals` are blocked, and the loop receives them with sigtimedwait (rule 3). So no handler of a
+    # signal interrupts other code.
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, NEWS}
     signal.pthread_sigmask(signal.SIG_BLOCK, {*signals, DRAIN})
     _allow_files()
@@ -141,7 +141,7 @@ class _Supervisor:
             _Child(row, partial(self._run_worker, slot, row, block))
             for slot, row, block in zip(slots, self._pulse.workers, self._blocks[1:], strict=True)
         ]
-        # The children that read the table. These children start after the controller has opened the first table.
+        # The children that read the table. Readers start after the controller has opened the first table.
         self._readers = [*self._workers]
         if self._pulse.console is not None:
             self._readers.append(_Child(self._pulse.console, self._run_console))
