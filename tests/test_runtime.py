@@ -109,7 +109,10 @@ def test_a_stuck_worker_fails_the_health_probe_and_is_replaced(start: Callable[.
     assert (worker["process"], worker["restarts"], worker["stuck"]) == ("worker 1", 1, 1)
     assert is_running(worker["pid"])
     until(
-        lambda: "worker 1: pid " in server.status() and "1 restarts, 1 of them because it was stuck" in server.status()
+        lambda: (
+            "worker 1: pid " in server.status()
+            and "1 restarts, 1 of them because the process was stuck" in server.status()
+        )
     )
 
 
@@ -232,7 +235,7 @@ def test_the_status_has_the_processes_and_their_memory(start: Callable[..., Serv
     until(lambda: "worker 1: pid" in server.status())
     said = server.status()
     for title, pid in zip(("controller", "worker 0", "worker 1"), server.children(), strict=True):
-        assert f"  {title}: pid {pid}, 0 restarts, 0 of them because it was stuck" in said
+        assert f"  {title}: pid {pid}, 0 restarts, 0 of them because the process was stuck" in said
     whole = json.loads(server.get("/status")[1])
     assert (whole["synced"], whole["draining"], len(whole["processes"])) == (True, False, 4)
     assert 20e6 < whole["memory"] < 300e6

@@ -39,7 +39,7 @@ from pydns.table.status import Status
 _MAX_RESOLV_CONF = 64 * 1024  # octets
 _QUIET_S = 5.0  # a note is printed if the status is older; the controller publishes a status every second
 _ASSUMED = (
-    "the pod's resolv.conf is assumed: dnsPolicy ClusterFirst, no dnsConfig; give the real one with --pod-resolv-conf"
+    "the pod's resolv.conf is assumed: dnsPolicy ClusterFirst, no dnsConfig; give the real file with --pod-resolv-conf"
 )
 
 

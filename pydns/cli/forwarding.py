@@ -97,7 +97,8 @@ class Forwarding:
         spec = self._routes.find(qname)
         longest = -1 if spec is None else len(spec.domain)
         steps = [
-            f"route {name.to_text(domain)} excludes it{' and refuses it' if route.excepted is Excepted.REFUSED else ''}"
+            f"route {name.to_text(domain)} excludes the name"
+            f"{' and refuses the query' if route.excepted is Excepted.REFUSED else ''}"
             for domain, route in routes.items()
             if name.is_at_or_below(qname, domain) and len(domain) > longest
         ]
@@ -136,11 +137,11 @@ class Forwarding:
             if not client or client in self._mapped:
                 prefixes, clients = ", ".join(dns64.prefixes), ", ".join(dns64.clients)
                 limit = "" if dns64.translate_all else ", if the name has no IPv6 addresses"
-                yield f"`dns64` maps its IPv4 addresses into {prefixes} for clients in {clients}{limit}"
+                yield f"`dns64` maps the name's IPv4 addresses into {prefixes} for clients in {clients}{limit}"
         elif other is not None and not is_excepted and qtype == other:
             yield f"`families: {families.which.value}` leaves out {type_text(qtype)} of names outside the cluster"
         elif other is not None and not is_excepted and qtype in (HTTPS, SVCB):
-            yield f"`families: {families.which.value}` leaves out the hints with addresses of the other family"
+            yield f"`families: {families.which.value}` leaves out hints with addresses of the other family"
 
     def _dead(self, servers: Iterable[AnyServer]) -> Iterator[str]:
         """Yield lines for each server that workers regard as dead."""

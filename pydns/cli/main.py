@@ -147,8 +147,8 @@ VERBS = (
     Verb(
         "top",
         "print the busiest clients and names, and wasted queries",
-        "Count the recent queries of all workers by name, client, namespace, result, source, duration or upstream. Or "
-        "find queries that search lists waste. On a terminal, the table is renewed until Ctrl-C.",
+        "Count the recent queries of all workers by name, client, namespace, result, source, duration or upstream. "
+        "With --by wasted, find queries that search lists waste. On a terminal, the table is renewed until Ctrl-C.",
         [
             "pydns top",
             "pydns top --by client --since 5m",
@@ -190,7 +190,7 @@ VERBS = (
     Verb(
         "completion",
         "print a script that completes verbs and flags in a shell",
-        "Print a script that completes verbs, flags and paths in a shell. It needs shtab: "
+        "Print a script that completes verbs, flags and paths in a shell. This verb needs shtab: "
         "pip install 'pydns-kubernetes[completion]'.",
         ["pydns completion bash > ~/.local/share/bash-completion/completions/pydns"],
         {0: "printed", 1: "shtab isn't installed"},

@@ -237,7 +237,7 @@ class Witness:
         qname, qtype = search.qname, search.qtype
         rewriting = self._follower.rewriting(search)
         if rewriting is None and self._follower.synthesis(search) is not None:
-            source, why = "templates of the configuration", "a template answers this question"
+            source, why = "templates of the configuration", "a template of the configuration answers the question"
             if found.onward:  # the last CNAME of the template has a target that upstreams must answer
                 reply = self._found(qname, qtype, found, search.leads)
                 return reply._replace(why=[why, *reply.why])
@@ -255,7 +255,9 @@ class Witness:
         inner = self.reply(lead.qname, lead.qtype, lead.is_rewritten, search.leads + 1)
         target = f"{name.to_text(lead.qname)} {type_text(lead.qtype)}"
         why = (
-            f"`rewrites` make {target} of it" if lead.is_rewritten else f"it is an alias of {name.to_text(lead.qname)}"
+            f"`rewrites` make {target} of the name"
+            if lead.is_rewritten
+            else f"the name is an alias of {name.to_text(lead.qname)}"
         )
         reply = self._reply(qname, qtype, found, inner.source, [why, *inner.why])
         if not found.onward:
@@ -322,7 +324,7 @@ class Witness:
     def _own(self, qname: bytes, qtype: int, found: Found, own: OwnAnswer, why: Sequence[str], leads: int) -> Reply:
         """Return the reply that `dns64` makes without an upstream."""
         answers = [*found.answers, *own.answers]
-        why = [*why, "`dns64` answers this name itself"]
+        why = [*why, "`dns64` makes the answer without an upstream"]
         if own.onward and leads < MAX_LEADS:
             return self._continued(qname, qtype, answers, own.onward, why, leads)
         made = found._replace(rcode=Rcode.NOERROR, answers=answers, authorities=(), reason=None, onward=b"")
@@ -355,7 +357,7 @@ class Witness:
         if found.reason is Reason.NOT_SYNCED:
             return self._what_is_awaited()
         if found.rcode is Rcode.YXDOMAIN:
-            return [f"a DNAME turns it into a name of more than {name.MAX_NAME} octets"]
+            return [f"a DNAME turns the name into a name of more than {name.MAX_NAME} octets"]
         if found.is_referral:
             cut = found.authorities[0]
             return [f"{name.to_text(cut.owner)} is delegated to {', '.join(map(name.to_text, cut.rdatas))}"]
@@ -383,21 +385,21 @@ class Witness:
                 cut, origins = self._what_is_cut(domain, namespace, service), self._tree.origins(qname)
                 return [f"{service} is a Service in namespace {namespace}", *cut, *origins]
             case ["svc", namespace, service, *_]:
-                why = f"it is an endpoint or a port of Service {service} in namespace {namespace}"
+                why = f"the name belongs to an endpoint or a port of Service {service} in namespace {namespace}"
                 return [why, *self._what_is_cut(domain, namespace, service)]
             case ["pod", namespace, _]:
-                return [f"it is a pod's address in namespace {namespace} (pods: {self._pods(domain, namespace)})"]
+                return [f"the name is a pod's address in namespace {namespace} (pods: {self._pods(domain, namespace)})"]
         match self._labels_of_import(qname):
             case [namespace, service, *rest]:
                 what = "an endpoint or a port of a ServiceImport" if rest else "a ServiceImport"
-                return [f"it is {what}: {namespace}/{service}"]
+                return [f"the name belongs to {what}: {namespace}/{service}"]
         source = self._wildcard(qname)
-        steps = [f"it is synthesized from {name.to_text(source)}"] if source else []
+        steps = [f"the answer is synthesized from {name.to_text(source)}"] if source else []
         return [*steps, *self._tree.origins(source or qname), *self._delegation(qname, qtype)]
 
     def _what_else_there_is(self, qname: bytes, qtype: int) -> list[str]:
         if source := self._wildcard(qname):
-            return [f"it is synthesized from {name.to_text(source)}", *self._what_else_there_is(source, qtype)]
+            return [f"the answer is synthesized from {name.to_text(source)}", *self._what_else_there_is(source, qtype)]
         types = self._tree.types(qname)
         if types == [INTERNAL_TYPE]:
             parent = name.to_text(qname[1 + qname[0] :])

@@ -221,7 +221,7 @@ def _life(found: _Found) -> str:
     if found.is_running:
         return painted("running", Colour.GREEN)
     if not found.known.time:
-        return painted("not running: it has reported nothing yet", Colour.RED)
+        return painted("not running: pydns has reported nothing yet", Colour.RED)
     report = f"its last report is {found.age_s:.0f} s old, and so is everything below"
     pid = next((each.pid for each in found.known.processes if each.process == "controller"), 0)
     # In another container, this process id may mean another process. So a process with this id is only a hint that the
@@ -323,7 +323,7 @@ def _processes(known: Status) -> Iterator[str]:
         queries = f", {answered[each.process]} queries" if each.process in answered else ""
         age_s = each.answered_itself_s_ago
         answer = "" if age_s is None else f", last self-check {age_s:.1f} s ago"
-        restarts = f"{each.restarts} restarts, {each.stuck} of them because it was stuck"
+        restarts = f"{each.restarts} restarts, {each.stuck} of them because the process was stuck"
         yield f"  {each.process}: {pid}, {restarts}{queries}{answer}"
     if octets := _memory(known):
         yield f"memory    {octets / 1e6:.1f} MB"

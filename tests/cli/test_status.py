@@ -82,7 +82,7 @@ def test_a_table_without_a_report_means_that_pydns_does_not_run(
 ) -> None:
     write(tmp_path, Status())
     assert main(["status", "--state-dir", str(tmp_path)]) == 1
-    assert capsys.readouterr().out.startswith("pydns     not running: it has reported nothing yet\n")
+    assert capsys.readouterr().out.startswith("pydns     not running: pydns has reported nothing yet\n")
 
 
 def test_json_is_the_documented_status_with_the_memory(state_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
