@@ -306,8 +306,8 @@ STATE_DIR = Flag(
     "/var/lib/pydns",
     "DIR",
     "Folder of the answer table.",
-    remark="Exit 1 if it can't be written, if others can write to it, if it belongs to another user, or if another "
-    "pydns uses it",
+    remark="Exit 1 if the folder can't be written, if others can write to it, if another user owns it, or "
+    "if another pydns uses it",
 )
 CONFIG = Flag(
     "config",
@@ -340,14 +340,14 @@ NAMESPACE = Flag(
     "NAME",
     "Namespace of the pod whose search list applies to a name without a final dot.",
     wrong="Shop",
-    absent_text="that of --pod or --client, or default",
+    absent_text="the namespace of --pod or --client, or default",
 )
 POD = Flag(
     "pod",
     Text("NAMESPACE/POD", _parse_pod),
     None,
     "NAMESPACE/POD",
-    "Pod whose lookup is printed: every name that its resolver asks for, for A and AAAA.",
+    "Pod whose lookup is printed: every name that the pod's resolver asks for, with the types A and AAAA.",
     wrong="shop",
 )
 RESOLVER = Flag(
@@ -364,7 +364,8 @@ POD_RESOLV_CONF = Flag(
     _PATH,
     None,
     "FILE",
-    "The pod's resolv.conf, or - for standard input. Its search list and ndots apply. Prints the whole lookup.",
+    "The pod's resolv.conf, or - for standard input. The search list and ndots of this file apply. Prints the whole "
+    "lookup.",
     absent_text="what the kubelet writes for a pod without dnsConfig",
 )
 CLIENT = Flag(
@@ -453,7 +454,7 @@ ZONES = Flag(
     None,
     "DIR",
     "Folder of zone files to serve (*.zone).",
-    remark="Exit 1 if it isn't a folder",
+    remark="Exit 1 if the path isn't a folder",
 )
 OUTPUT = Flag(
     "output",
@@ -570,8 +571,8 @@ GROUPS = (
                 OneOf(Answered),
                 "all",
                 "WHAT",
-                "Which names to answer. all: all names. external: only names of external zones. Then all other names "
-                "are refused, and upstreams are never asked.",
+                "Which names to answer. all: all names. external: only names of external zones; all other names are "
+                "refused, and upstreams are never asked.",
                 wrong="internal",
             ),
             Flag(
@@ -600,7 +601,7 @@ GROUPS = (
                 may_repeat=True,
                 absent=(),
                 absent_text="the service account of pydns's own pod",
-                remark="Exit 1 if it can't be used. Exclusive with `--manifests`",
+                remark="Exit 1 if the kubeconfig can't be used. Exclusive with `--manifests`",
             ),
             Flag(
                 "context",
@@ -617,7 +618,7 @@ GROUPS = (
                 None,
                 "DIR",
                 "Serve a folder of manifests instead of a cluster.",
-                remark="Exit 1 if it can't be listed. Exclusive with `--kubeconfig` and `--configmap`",
+                remark="Exit 1 if the folder can't be listed. Exclusive with `--kubeconfig` and `--configmap`",
             ),
         ),
     ),
@@ -630,7 +631,8 @@ GROUPS = (
                 ListOf(Text("NAMESPACE/NAME", _parse_configmap), "ConfigMaps"),
                 None,
                 "NAMESPACE/NAME,…",
-                "Live configuration: a ConfigMap to watch. Further ConfigMaps have files that its Corefile imports.",
+                "Live configuration: a ConfigMap to watch. Further ConfigMaps have files that the Corefile in the "
+                "first one imports.",
                 wrong="kube-dns",
                 remark="Exclusive with `--config` and `--manifests`",
             ),
@@ -640,7 +642,7 @@ GROUPS = (
                 _PATH,
                 "/etc/resolv.conf",
                 "FILE",
-                "The nameservers in this file are the upstreams if the configuration has none.",
+                "The nameservers in this file are the upstreams if the configuration names no upstreams.",
                 remark="If the file can't be read, there is a warning, and there are no upstreams",
             ),
             ZONES,

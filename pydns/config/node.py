@@ -9,7 +9,7 @@ Value = str | int | float | bool | None
 
 
 class ImportedLine(int):
-    """A line of an imported file, with the name of the file. A Corefile can import files."""
+    """A line of an imported file, with the name of the file. Corefiles import files."""
 
     file: str
 

@@ -206,7 +206,9 @@ def _not_servers(config: Config) -> list[ConfigNotice]:
     known = {each.ip for each in servers if isinstance(each, ServerSpec)}
     known |= {name.to_text(each.qname) for each in servers if isinstance(each, NamedUpstream)}
     return [
-        ConfigNotice(f"dnssec.trust_ad[{index}]", "ignored: no server of `upstreams` or `routes` has it")
+        ConfigNotice(
+            f"dnssec.trust_ad[{index}]", "ignored: no server of `upstreams` or `routes` has this name or address"
+        )
         for index, each in enumerate(config.dnssec.trust_ad)
         if each not in known
     ]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class BadSelector(ValueError):
-    """Text that is not a label selector. The message quotes the wrong part, and describes how to write it."""
+    """Text that is not a label selector. The message quotes the wrong part, and describes the right form."""
 
 
 class Requirement(NamedTuple):

@@ -257,7 +257,7 @@ def parse_pattern(text: str) -> str | Wanted:
 
 
 def parse_record(text: str) -> str | Wanted:
-    """Check a record of a template. The result is still a text."""
+    """Check a record of a template, and return it as a text."""
     try:
         TemplateText(text)
     except BadTemplate as error:

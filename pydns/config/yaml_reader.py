@@ -157,7 +157,7 @@ def _aliased(event: yaml.AliasEvent, anchors: dict[str, Node], rules: Rules) -> 
     if not rules.aliases:
         raise _Refused(event, f"the alias *{event.anchor}", "allowed; repeat the value instead")
     if event.anchor not in anchors:
-        raise _Refused(event, f"the alias *{event.anchor}", "defined before it is used")
+        raise _Refused(event, f"the alias *{event.anchor}", "defined before the alias is used")
     return anchors[event.anchor]
 
 

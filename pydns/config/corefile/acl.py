@@ -29,7 +29,7 @@ def read_acl(line: Line, server: Server, draft: Draft) -> None:
     """
     named = {zone.name: zone for token in line.arguments for zone in zones_of(token)}
     if not line.lines:
-        raise BadCorefile(line.words[0], "acl", "complete: it needs a rule, such as `block net 10.0.0.0/8`")
+        raise BadCorefile(line.words[0], "acl", "complete: the directive needs a rule, such as `block net 10.0.0.0/8`")
     rules: list[MappingNode] = []
     draft.read_each(line.lines, lambda each: rules.append(_rule(each)))
     server.acl.append(Acl(tuple(named.values()) or server.zones, tuple(rules)))
@@ -40,7 +40,7 @@ def _rule(line: Line) -> MappingNode:
     keys: dict[str, Node] = {"action": word(at, one_of(at, _ACTIONS))}
     for condition, values in _conditions(line):
         if not values:
-            raise BadCorefile(condition, quote(condition.text), "complete: it needs a value")
+            raise BadCorefile(condition, quote(condition.text), "complete: the condition needs a value")
         if any(each.text == _ALL for each in values):
             continue
         if condition.text == "type":

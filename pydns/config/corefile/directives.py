@@ -78,7 +78,7 @@ _ALWAYS = "no effect: pydns always does this"
 _BY_FLAG = "no effect: set by the flag {}"
 NO_EFFECT: Mapping[str, NoEffect] = {
     "bind": NoEffect(_BY_FLAG.format("--listen")),
-    "cancel": NoEffect("no effect: every query has its time limit"),
+    "cancel": NoEffect("no effect: every query has a time limit"),
     "debug": NoEffect(_BY_FLAG.format("--log-level")),
     "errors": NoEffect(_ALWAYS),
     "health": NoEffect(_BY_FLAG.format("--health; --drain-quiet and --drain-max replace lameduck")),
@@ -91,7 +91,7 @@ NO_EFFECT: Mapping[str, NoEffect] = {
     "ready": NoEffect(_BY_FLAG.format("--ready")),
     "reload": NoEffect(_ALWAYS),
     "shed": NoEffect(_ALWAYS),
-    "timeouts": NoEffect("no effect: connections have limits of their own"),
+    "timeouts": NoEffect("no effect: pydns limits each connection in other ways"),
     "tls": NoEffect("no effect: clients are answered over UDP and TCP"),
     "trace": NoEffect("no effect: `pydns explain` and the query log show where an answer is from"),
 }

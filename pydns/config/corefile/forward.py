@@ -86,7 +86,7 @@ def read_forward(line: Line, server: Server, draft: Draft) -> None:
     """
     server.following.pop()  # remove the zone of this directive, so that the list has only the zones of later directives
     if len(line.arguments) < 2:
-        raise BadCorefile(line.words[0], "forward", "complete: it needs a zone and a server")
+        raise BadCorefile(line.words[0], "forward", "complete: the directive needs a zone and a server")
     if len(line.arguments) > _MAX_SERVERS + 1:
         raise BadCorefile(line.words[0], f"{len(line.arguments) - 1} servers", f"allowed: {_MAX_SERVERS} at most")
     zone = zones_of(line.arguments[0])[0]  # a range may mean several zones; CoreDNS, too, takes only the first one

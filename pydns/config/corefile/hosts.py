@@ -158,7 +158,7 @@ def _deny_others(zone: Zone, options: _Options, server: Server, draft: Draft) ->
         )
     for each in options.falling:
         if is_within(each.name, zone.name):
-            wanted = f"carried out without that of {zone.name}: all of its names fall through, or none"
+            wanted = f"carried out without that of {zone.name}: either all names of a zone fall through, or no name"
             raise NotCarriedOut(each.token, f"fallthrough of {each.name}", wanted)
     server.has_answers = True
     draft.blocked.setdefault(zone.name[:-1], word(at, "nxdomain"))

@@ -114,7 +114,7 @@ def read_local(line: Line, server: Server, draft: Draft) -> None:
             at, "names such as localhost.default.svc.cluster.local are answered like all other names of their zone"
         )
     else:
-        draft.note(at, "no effect: the block has none of these names")
+        draft.note(at, "no effect: the block has no name that the directive would answer")
 
 
 def read_header(line: Line, _server: Server, draft: Draft) -> None:
@@ -169,7 +169,9 @@ def reply_keys(servers: Sequence[Server], draft: Draft) -> Mapping[str, Node]:
         for server in servers if key in _IN_FULL else ():
             needs_it = server.forwards if key == "dns64" else server.zones
             if needs_it and not any(each.key == key for each in server.replies):
-                wanted = f"carried out here unless all blocks have it; {server.block.addresses[0].text} does not"
+                wanted = (
+                    f"carried out here unless all blocks have this directive; {server.block.addresses[0].text} does not"
+                )
                 draft.refuse(NotCarriedOut(first.at, quote(key), wanted))
                 break
     return keys

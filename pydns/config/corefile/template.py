@@ -33,7 +33,7 @@ def read_template(line: Line, server: Server, draft: Draft) -> None:
     """Read a template into the rules of the draft."""
     at = line.words[0]
     if len(line.arguments) < 2:
-        raise BadCorefile(at, "template", "complete: it needs a class and a type")
+        raise BadCorefile(at, "template", "complete: the directive needs a class and a type")
     rclass, rtype, *named = line.arguments
     one_of(rclass, _CLASSES)
     if rclass.text not in ("ANY", "IN"):
@@ -104,6 +104,6 @@ def _falls_through(zones: tuple[Zone, ...], properties: _Properties, at: Token) 
     covered = [any(is_within(zone.name, each) for each in properties.falling) for zone in zones]
     if not all(covered) and any(is_within(each, zone.name) for each in properties.falling for zone in zones):
         raise NotCarriedOut(
-            at, "fallthrough of some zones", "carried out: all names of a template fall through, or none"
+            at, "fallthrough of some zones", "carried out: either all names of a template fall through, or no name"
         )
     return all(covered)

@@ -25,7 +25,7 @@ def read_view(line: Line, server: Server, draft: Draft) -> None:
     only(line, 1)
     conditions = [_condition(each) for each in line.lines]
     if not conditions:
-        raise BadCorefile(line.words[0], "view", "complete: it needs an expression")
+        raise BadCorefile(line.words[0], "view", "complete: the directive needs an expression")
     server.view = conditions[0] if len(conditions) == 1 else " and ".join([f"({each})" for each in conditions])
 
 

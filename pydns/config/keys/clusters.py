@@ -67,11 +67,12 @@ def _of_domain(attribute: str, default: str) -> Key:
 _FURTHER_DOMAIN = Record(
     Domain,
     (
-        *(_of_domain(each, "that of the first domain") for each in ("ttl", "pods", "endpoint_pod_names")),
+        *(_of_domain(each, "the value of the first domain") for each in ("ttl", "pods", "endpoint_pod_names")),
         *(_of_domain(each, "all") for each in ("namespaces", "labels")),
         _of_domain(
             "reverse_zones",
-            "for the first domain of a further cluster, those of the first cluster; for other domains, none",
+            "the first domain of a further cluster has the reverse zones of the first cluster; other domains have no "
+            "reverse zones",
         ),
         *_SELECTING,
     ),

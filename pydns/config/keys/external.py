@@ -94,8 +94,8 @@ _EXTERNAL = Record(
             "hairpin",
             OneOf(HairpinMode),
             "What clients in the cluster get for a name of the zone. off: the public addresses. service: the "
-            "ClusterIPs of the Service that "
-            "has the name's public addresses. only: the same, but all other questions for the zone go to upstreams.",
+            "ClusterIPs of the Service that has the name's public addresses. only: the ClusterIPs, too, but all other "
+            "questions for the zone go to upstreams.",
             "service",
             "'on'",
         ),

@@ -35,7 +35,7 @@ _FAMILIES = TextOrRecord(
             Key(
                 "except",
                 ListOf(DOMAIN, "domain names"),
-                "Names in these domains keep the addresses of both families.",
+                "Names in these domains keep both their IPv4 and their IPv6 addresses.",
                 "[corp.example]",
                 "[corp..example]",
                 default="none",
@@ -102,5 +102,9 @@ KEYS = (
         "ipv5",
         default="`all`",
     ),
-    Key("dns64", _DNS64, "IPv6 addresses for names outside the cluster that have only IPv4 addresses (RFC 6147)."),
+    Key(
+        "dns64",
+        _DNS64,
+        "IPv6 addresses that pydns makes for names outside the cluster with only IPv4 addresses (RFC 6147).",
+    ),
 )

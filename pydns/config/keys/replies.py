@@ -50,7 +50,7 @@ _CHAOS = Record(
         Key(
             "version",
             Text(texts.SHORT_TEXT, texts.parse_short_text),
-            "The text of version.bind and version.server.",
+            "The text that answers version.bind and version.server.",
             "dns 1",
             "''",
             default="name and version of pydns",
@@ -58,7 +58,7 @@ _CHAOS = Record(
         Key(
             "authors",
             ListOf(Text(texts.SHORT_TEXT, texts.parse_short_text), "texts"),
-            "The texts of authors.bind. Without authors, queries for this name get REFUSED.",
+            "The texts that answer authors.bind. Without authors, queries for this name get REFUSED.",
             "[the platform team]",
             "['']",
             default="none",
@@ -66,7 +66,7 @@ _CHAOS = Record(
         Key(
             "names",
             ListOf(OneOf(ChaosName), "names"),
-            "The names that are answered. hostname.bind and id.server have the name of the host.",
+            "The names that pydns answers. For hostname.bind and id.server, the answer is the name of the host.",
             "[hostname.bind]",
             "[hostname]",
             default="all",

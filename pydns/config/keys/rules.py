@@ -265,8 +265,8 @@ _VIEW = Record(
         Key(
             "when",
             Text(texts.EXPRESSION, texts.parse_expression),
-            "Condition on client_ip(), name() and type(), as in CoreDNS's plugin view. It may use incidr, and, or, "
-            "not, ==, !=, in, startsWith, endsWith, contains and matches.",
+            "Condition on client_ip(), name() and type(), as in CoreDNS's plugin view. The condition may use incidr, "
+            "and, or, not, ==, !=, in, startsWith, endsWith, contains and matches.",
             "incidr(client_ip(), '10.20.0.0/16') and type() == 'A'",
             "client_ip()",
             required=True,
