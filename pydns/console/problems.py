@@ -38,18 +38,17 @@ def _all(status: Status, age_s: float) -> Iterator[Problem]:
         return
     if age_s > _QUIET_S:
         yield Problem(
-            Level.BAD, f"The controller has reported nothing for {age_s:.0f} s: the page shows its last report"
+            Level.BAD, f"The controller has reported nothing for {age_s:.0f} s: the page shows the last report"
         )
     if status.draining:
         yield Problem(Level.WARNING, "pydns is stopping: new clients should use another pod")
     if not status.synced:
         missing = ", ".join(f"{kind} ({problem or 'not listed yet'})" for kind, problem in status.missing.items())
-        text = (
-            f"Names that the table doesn't have get SERVFAIL, because not everything is listed: {missing or 'waiting'}"
-        )
+        why = "because some kinds of objects haven't been listed"
+        text = f"Names that aren't in the table get SERVFAIL, {why}: {missing or 'waiting'}"
         yield Problem(Level.BAD, text, "PydnsNotSynced")
     if status.restored:
-        yield Problem(Level.WARNING, "The answers come from before the restart", "PydnsNotSynced")
+        yield Problem(Level.WARNING, "The answers are from the table of before the restart", "PydnsNotSynced")
     for kind, each in status.kinds.items():
         yield from _kind(kind, each, age_s)
     for name, source in status.sources.items():
@@ -107,7 +106,9 @@ def _kind(title: str, kind: KindStatus, late_s: float) -> Iterator[Problem]:
 def _upstreams(status: Status) -> Iterator[Problem]:
     dead = [each for each in status.upstreams if each.breakers_open and each.breakers_open == each.workers]
     if dead and len(dead) == len(status.upstreams):
-        yield Problem(Level.BAD, "No upstream answers: names outside of the cluster fail", "PydnsUpstreamsDown")
+        yield Problem(
+            Level.BAD, "No upstream answers: lookups of names outside of the cluster fail", "PydnsUpstreamsDown"
+        )
         return
     for each in status.upstreams:
         if each.breakers_open:
@@ -117,7 +118,7 @@ def _upstreams(status: Status) -> Iterator[Problem]:
 
 def _configuration(config: ConfigStatus) -> Iterator[Problem]:
     if config.state is ConfigState.REFUSED:
-        text = f"The configuration has {len(config.mistakes)} mistakes, so the previous one stays in force"
+        text = f"The configuration has {len(config.mistakes)} mistakes, so the previous configuration stays in force"
         yield Problem(Level.WARNING, text, "PydnsConfigRefused")
     if config.problem:
         yield Problem(Level.WARNING, f"The configuration can't be read: {config.problem}", "PydnsConfigRefused")
