@@ -4,8 +4,8 @@ Rules:
 
 1. An event with the same text fields is written at most `FIRST` times a minute. Further repeats of the event are held
    back. At the end of the minute, the last repeat is written with `repeated=N`. After `MOST` different events in a
-   minute, two events count as equal even if their fields differ. So the number of lines is limited, even for a flapping
-   state or for thousands of objects.
+   minute, two events count as equal even if their fields differ. So the number of lines is limited, even if a state
+   changes all the time, or if thousands of objects have mistakes.
 2. Writers don't wait long for a slow reader. If standard error has no room within `PATIENCE_S`, the line is lost. When
    there is room again, the log gets a line with the number of lost lines.
 """

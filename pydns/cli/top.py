@@ -182,8 +182,7 @@ def _row(group: Group[str] | Group[bytes], text: str) -> Row:
 def _domains(state_dir: Path) -> tuple[bytes, ...]:
     """Return the domains of the cluster, or an empty tuple if there is no table.
 
-    Without domains, `wasted` finds finds only names that were asked for without a search domain. only names that were
-    asked for without a search domain.
+    Without domains, `wasted` finds only names that were asked for without a search domain.
     """
     try:
         reader = Reader(state_dir)

@@ -27,7 +27,7 @@ def read(source: str, text: str, file: HostsFile) -> Entries:
     """
     found: dict[bytes, dict[bytes, None]] = {}
     notices: list[ConfigNotice] = []
-    wrong = 0  # the number of lines with a mistake; a large file may have millions
+    wrong = 0  # the number of lines with a mistake, which may be millions in a large file
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
         if len(words) < 2:

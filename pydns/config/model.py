@@ -258,7 +258,7 @@ class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
     tls: TlsFiles = TlsFiles()
-    # the address from which queries are sent. addresses of the server that have another family than `source` aren't
+    # the address from which queries are sent; addresses of the server that have another family than `source` aren't
     # used
     source: str | None = None
     path: str = DOH_PATH
@@ -431,7 +431,7 @@ class DnstapOptions(Struct, frozen=True, gc=False):
     messages: tuple[TapMessages, ...] = tuple(TapMessages)
     full: bool = True  # whether the collector gets the octets of the DNS messages
     share: float = 1.0  # the share of queries that is sent, above 0 and up to 1
-    identity: str | None = None  # None: the name of the host
+    identity: str | None = None  # the name of this server for the collector; None: the name of the host
 
 
 class EdnsOptions(Struct, frozen=True, gc=False):

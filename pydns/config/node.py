@@ -15,7 +15,7 @@ class ImportedLine(int):
 
     @classmethod
     def of(cls, file: str, line: int) -> "ImportedLine":
-        """Return the line of a file."""
+        """Return the line with this number in a file."""
         imported = cls(line)
         imported.file = file
         return imported

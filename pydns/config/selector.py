@@ -47,7 +47,7 @@ def parse(text: str) -> Selector:
     """
     if not text.strip():
         return Selector(())
-    # A comma inside parentheses separates values. Any other comma separates requirements.
+    # A comma inside parentheses separates values. A comma outside of parentheses separates requirements.
     return Selector(tuple([_requirement(part.strip()) for part in re.split(r",(?![^(]*\))", text)]))
 
 

@@ -15,7 +15,7 @@ PERIOD_S = 2.0  # workers publish their counts twice a second, so the counts of 
 KEPT = 300  # the number of periods that are kept: ten minutes
 MOST_UPSTREAMS = 20
 
-# Where answers come from, in the order of the chart.
+# The sources of answers, in the order of the chart.
 TABLE, CACHE, UPSTREAM, STALE, NOWHERE = "table", "cache", "upstream", "stale", "none"
 SOURCES = (TABLE, CACHE, UPSTREAM, STALE, NOWHERE)
 

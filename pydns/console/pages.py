@@ -6,7 +6,7 @@ Rules:
    site would first lead to the site, and then to the console. Without this rule, a page of that site could read the
    console.
 2. A request that a page of another site sends is refused. The browser marks such a request with `Sec-Fetch-Site`. A
-   person may still click on a link to the console.
+   person may still follow a link from another site to the console.
 3. The browser may load nothing from elsewhere, and may run no script but /console.js (Content-Security-Policy). Names
    are hostile: the page shows every text as text. With Trusted Types, the browser makes sure that no text is taken for
    HTML.

@@ -44,8 +44,10 @@ def _all(status: Status, age_s: float) -> Iterator[Problem]:
         yield Problem(Level.WARNING, "pydns is stopping: new clients should use another pod")
     if not status.synced:
         missing = ", ".join(f"{kind} ({problem or 'not listed yet'})" for kind, problem in status.missing.items())
-        why = "because some kinds of objects haven't been listed"
-        text = f"Names that aren't in the table get SERVFAIL, {why}: {missing or 'waiting'}"
+        text = (
+            "Names that aren't in the table get SERVFAIL, because some kinds of objects haven't been listed: "
+            f"{missing or 'waiting'}"
+        )
         yield Problem(Level.BAD, text, "PydnsNotSynced")
     if status.restored:
         yield Problem(Level.WARNING, "The answers are from the table of before the restart", "PydnsNotSynced")
@@ -95,7 +97,7 @@ _BURNS = {
 
 def _kind(title: str, kind: KindStatus, late_s: float) -> Iterator[Problem]:
     if not kind.synced:
-        return  # another problem reports all kinds that aren't listed
+        return  # the problem "Names that aren't in the table" reports all kinds that aren't listed
     if kind.data_age_s is not None and kind.data_age_s + late_s > DATA_AGE_S:
         text = f"{title}: the data is {(kind.data_age_s + late_s) / 60:.0f} min old"
         yield Problem(Level.BAD, text + (f", {kind.problem}" if kind.problem else ""), "PydnsDataOld")

@@ -53,7 +53,7 @@ class Wasted(Struct, frozen=True):
 
     text: str
     walks: int
-    wasted: int  # the number of queries for the other names
+    wasted: int  # the number of queries for the names that were tried before
 
 
 class Top(Struct, frozen=True):

@@ -21,7 +21,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from pydns.control.kubeconfig import Access, ConnectError, in_cluster, read_kubeconfig
 
-_CONNECTIONS = 16  # the largest number of idle connections to keep; there are fewer kinds of objects
+_CONNECTIONS = 16  # the most idle connections to keep: more than there are kinds of objects
 
 # TCP keepalive detects within a minute that the peer disappeared without a FIN. Timeouts of requests detect a peer that
 # still exists but sends nothing.
@@ -64,8 +64,8 @@ class ApiClient:
     ) -> urllib3.BaseHTTPResponse:
         """Return the response with its body unread.
 
-        `timeout_s` limits the time to connect, and the time of each wait for data. After a 401, the next request uses
-        new credentials. Raises exceptions of any type, because files and programs provide the credentials.
+        `timeout_s` limits the time until a connection is made, and each wait for data. After a 401, the next request
+        uses new credentials. Raises exceptions of any type, because files and programs provide the credentials.
         """
         pool, authorization = self._current()
         headers = {"Accept": accept, "User-Agent": "pydns"}

@@ -114,13 +114,13 @@ class ApiServer:
         return {kind: watch.status() for kind, watch in self._watches.items()}
 
     def warnings(self) -> tuple[str, ...]:
-        """Return no warnings: this source delivers an unusable object as a `Skipped` event."""
+        """Return no warnings: an API server delivers an unusable object as a `Skipped` event."""
         return ()
 
     def audit(self) -> None:
         """Compare the delivered objects with the server's objects now. Return after the comparison has finished.
 
-        The audit thread also calls this method, at intervals.
+        The audit thread also calls this method, from time to time.
         """
         audits = [(watch, audit) for watch in self._watches.values() if (audit := watch.list_audit()) is not None]
         if not self._stopping.wait(self._pace.figures.audit_confirm_s):
@@ -369,8 +369,8 @@ class _KindWatch:
     def _take(self, step_at: Callable[[float], Step]) -> Step:
         """Pass an answer to the reflector. Deliver the events and log the notices that the reflector returns.
 
-        A WatchList listing sends its events one by one. Events of a listing are useless before the listing ends, so
-        this method collects them and delivers a page of events at a time.
+        A listing with WatchList sends its events one by one. Events of a listing are useless before the listing ends,
+        so this method collects them and delivers a page of events at a time.
         """
         with self._lock:
             step = step_at(self._pace.clock())

@@ -23,8 +23,8 @@ from pydns.log import Level, Log
 from pydns.table.layout import Changes, Contents, Facts
 from pydns.table.status import MAX_LISTED, ExternalStatus, Filter, KindStatus, SourceStatus
 
-_MAX_LOGGED = 120  # the longest name of an object in the log, in characters
-_MAX_TEXT = 200  # the longest text about an object in the status, in characters
+_MAX_LOGGED = 120  # the most characters of the name of an object in the log
+_MAX_TEXT = 200  # the most characters of a text about an object in the status
 _MOST = 250  # the most records, names and addresses for one commit, which take a few milliseconds
 
 
@@ -116,7 +116,7 @@ class Cluster:
         """Return the sources that have not been listed completely, and the sources that have no records yet.
 
         A source is served in part if its missing kinds can't be listed. If there is only one source, it is always
-        served. Once a source is served, it continues to be served. A kind of a served source may be missing later: the
+        served. A source that is served once is served from then on. A kind of a served source may be missing later: the
         API server may have added the kind, or may be able to list it again.
         """
         if len(self._sources) == 1:

@@ -1,7 +1,7 @@
 """Controls Python's garbage collector in the controller.
 
-The collector is off while the cluster is loaded, and it never examines the loaded objects later. A collection would
-examine everything that a listing allocated, although nearly all of these objects remain in use.
+The garbage collector is off while the cluster is loaded, and never examines the loaded objects later. A garbage
+collection would examine all objects of a listing, although nearly all of them remain in use.
 """
 
 import gc

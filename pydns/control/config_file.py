@@ -9,8 +9,8 @@ knows what the texts mean, and `control.file_watch` knows when a change counts. 
 2. A folder takes effect as a whole, and only if nothing changed while it was read. So a mixture of an old and a new
    ConfigMap never takes effect.
 3. The files in direct sub-folders of a folder with a Corefile are read, too: k3s and AKS mount `coredns-custom` as a
-   sub-folder. The Corefile imports the files of sub-folders by their names. The folder's own files come before files of
-   the same name in sub-folders.
+   sub-folder. The Corefile imports the files of sub-folders by their names. Files of the folder itself come before
+   files of the same name in sub-folders.
 4. If the path doesn't exist, the defaults apply. If the path can't be read, the contents that were read last stay in
    force.
 """
@@ -35,7 +35,10 @@ _MOST_ENTRIES = 1000  # a sub-folder with more entries is left out
 
 
 class ConfigFile:
-    """Delivers the contents of a path. `start` makes the first delivery, and a thread makes one after each change."""
+    """Delivers the contents of a path.
+
+    `start` makes the first delivery, and a thread makes a delivery after each change.
+    """
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ class ConfigMapWatch:
         """Return why a ConfigMap can't be read now, or None if all can be read."""
         for watch in self._watches:
             status = watch.server.status()[Kind.CONFIG_MAP]
-            # A single failure isn't a problem yet, because the next request follows after a second and may succeed.
+            # One failed request isn't a problem yet, because the next request follows after a second and may succeed.
             if status.problem and sum(status.errors.values()) > 1:
                 return status.problem
         return None

@@ -52,7 +52,7 @@ class Configuration:
         *,
         is_external_alone: bool = False,
     ) -> None:
-        """Start without a configuration, unless the table has one.
+        """Start without a configuration in force. The one in the table is from before the restart.
 
         `usable_families` returns the address families that clients can use, for `families: auto`. If
         `is_external_alone` is True, only the parts of a configuration that external zones need come into force.
@@ -136,7 +136,7 @@ class Configuration:
     def _with_nameservers(self, config: Config, own: frozenset[str]) -> Config:
         """Return a copy of the configuration for workers.
 
-        In the copy, the current nameservers of each file replace the file.
+        In the copy, each file of nameservers is replaced by the current nameservers in the file.
         """
         known, self._files = self._files, {}
 

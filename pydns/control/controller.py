@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from pydns.control.health_events import HealthEvents
     from pydns.control.unknown_clients import UnknownClients
 
-LOOK_S = 0.5  # the time between two checks of values that must be polled: nameservers, problems of sources
+LOOK_S = 0.5  # the time between two looks at values that must be polled: nameservers, problems of sources
 _STATUS_S = 1.0  # the time between two publications of the status
-_MAX_WARNINGS = 100  # the largest number of warnings in the status
+_MAX_WARNINGS = 100  # the most warnings in the status
 _RETRY_S = 5.0  # the time between two attempts to write to a full disk
 _CONFIGURATION, _RECORDS = "configuration", "records"
 _READER_CHECK_S = 30.0  # the time between two checks that free the reader slots of killed workers
@@ -105,7 +105,10 @@ class Controller:
 
     @property
     def is_behind(self) -> bool:
-        """Return whether the last turn published only a part of the changes. The next turn should then come at once."""
+        """Return whether the last turn published only a part of the changes.
+
+        If so, the next turn should come at once.
+        """
         return self._synced and self._feed is not None and self._feed.is_behind and _RECORDS not in self._unwritten
 
     def turn(self) -> None:
@@ -320,9 +323,9 @@ class Controller:
     def _publish_feed(self, feed: Feed) -> None:
         """Write all records of a feed when every kind has been listed. In later calls, write only the changes.
 
-        Nothing is written earlier: if EndpointSlices were missing, names of headless Services would be NXDOMAIN. If a
-        kind can't be listed, the records of the other kinds are written, but the table is not marked as synced.
-        If there are several clusters, a cluster's records are written when that cluster has been listed completely.
+        Before that, nothing is written: if EndpointSlices were missing, names of headless Services would be NXDOMAIN.
+        If a kind can't be listed, the records of the other kinds are written, but the table is not marked as synced. If
+        there are several clusters, a cluster's records are written when that cluster has been listed completely.
         """
         missing = {} if self._synced or feed.has_whole_cluster else feed.missing()
         if missing and not all(missing.values()):

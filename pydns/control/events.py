@@ -66,7 +66,7 @@ class EventPoster:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="events", daemon=True)
             self._thread.start()
-        if not self._waiting.full():  # no other thread puts items into the queue
+        if not self._waiting.full():  # no other thread can fill the queue after this check
             self._waiting.put(event)
 
     def _run(self) -> None:

@@ -7,9 +7,9 @@ configuration and resolv.conf are watched with this module. Rules:
    may delete a file and then rename a new one. While the file is missing between these two steps, nothing changes. The
    thread looks twice a second, and 0.25 s after a look that found a change. So a change takes effect within a second.
 2. A look uses stat, not inotify. The standard library doesn't support inotify, and inotify reports nothing on network
-   file systems and in the mounted volumes of some runtimes. A look at 100 files costs 0.8 ms.
-3. A file that could not be read is read again at every look. The cause of the failure may disappear although the state
-   of the file stays the same.
+   file systems and in the mounted volumes of some runtimes. A look at 100 files takes 0.8 ms.
+3. A file that could not be read is read again at every look. What made the reading fail may disappear, although the
+   state of the file stays the same.
 4. The files that were read at the start are read once more at the next look. A tick of the file system's clock takes
    milliseconds, and a change within the same tick may leave the state of the file as it was.
 """
@@ -220,7 +220,7 @@ class Mistakes:
             self.warnings = {**self.warnings, path: tuple(warnings)}
 
     def forget(self, path: Path) -> None:
-        """Drop the mistakes and warnings of a deleted file."""
+        """Forget the mistakes and warnings of a deleted file."""
         if path in self.found:
             self.found = {key: each for key, each in self.found.items() if key != path}
         if path in self.warnings:
@@ -271,7 +271,7 @@ def check_folder(folder: Path, flag: str, wanted: str) -> None:
 
 
 def cannot_be_read(path: Path, error: OSError) -> str:
-    """Return the mistake of a file or folder that could not be read."""
+    """Return the text of the mistake for a file or folder that could not be read."""
     return f"{path}: can't be read: {error.strerror}"
 
 

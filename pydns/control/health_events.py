@@ -123,7 +123,7 @@ class HealthEvents:
             waiting.messages[message] = None
             if len(waiting.messages) > _MOST_MESSAGES:
                 del waiting.messages[next(iter(waiting.messages))]
-        # The oldest change comes first, so that the last Event shows the current state.
+        # The reason with the newest change comes last, so that the last Event shows the current state.
         for reason, waiting in sorted(self._waiting.items(), key=lambda item: item[1].last):
             if waiting.count and now >= waiting.due:
                 text, is_warning = "; ".join(waiting.messages), reason in _WARNINGS

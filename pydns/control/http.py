@@ -8,13 +8,14 @@ connection, and a client can keep this thread busy without a limit. Rules:
 
 1. The server answers a request or closes the connection within `PATIENCE_S`, even if the client sends or reads slowly.
 2. The head of a request has at most `MAX_REQUEST` octets. The server ignores a body. A connection carries one request.
-3. A client address has at most `SHARE` connections at a socket. A further connection replaces the oldest connection of
+3. A client address has at most `SHARE` connections at a socket. One more connection replaces the oldest connection of
    the address, so a client that leaves connections idle can still send a request. But if the oldest connection began
    less than `SHARE_S` ago, the server closes the new connection unread.
 4. A socket has at most `MAX_CONNECTIONS` connections. To accept one more, the server closes the newest connection of
    the address with the most connections.
-5. A socket accepts at most `TURN` connections every `TURN_S`. Further connections wait in the kernel or are lost. So a
-   flood at one socket takes little time from the other sockets and from the rest of the process.
+5. A socket accepts at most `TURN` connections every `TURN_S`. More connections than this wait in the kernel or are
+   lost. So a flood of connections at one socket takes little time from the other sockets and from the rest of the
+   process.
 6. A slow page is made in one of `SLOW_PAGES` threads, so probes don't wait for it.
 """
 
@@ -58,7 +59,7 @@ class Page(NamedTuple):
     body: bytes
     status: HTTPStatus = HTTPStatus.OK
     content_type: str = "text/plain; charset=utf-8"
-    headers: Sequence[tuple[str, str]] = ()  # headers in addition to those of every response
+    headers: Sequence[tuple[str, str]] = ()  # headers in addition to the headers that every response has
 
 
 MakePage = Callable[[Request], Page]
@@ -188,7 +189,7 @@ async def _converse(connected: socket, pages: Pages, log: Log) -> None:
             await writer.drain()
             writer.close()
             await writer.wait_closed()
-    except (OSError, asyncio.CancelledError):  # the client is slow or has closed the connection, or rule 3 applied
+    except (OSError, asyncio.CancelledError):  # the client is slow or has closed the connection, or rule 3 closes it
         writer.transport.abort()
 
 

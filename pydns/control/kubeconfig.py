@@ -165,7 +165,10 @@ def _choose(content: dict[str, Any], context: str | None) -> tuple[_Cluster, _Us
 
 
 def _entry(content: dict[str, Any], group: str, name: str, shape: type[_Entry]) -> _Entry:
-    """Return the entry of a group that has this name. The value of an entry in "users" is under the key "user"."""
+    """Return the entry with this name in a group of entries.
+
+    The value of an entry in "users" is under the key "user".
+    """
     entries = content.get(group)
     for each in entries if isinstance(entries, list) else ():
         if isinstance(each, dict) and each.get("name") == name:

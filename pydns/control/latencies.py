@@ -16,7 +16,7 @@ class _Sums(NamedTuple):
 
 
 class Latencies:
-    """Keeps the counts of the last minute, and computes the means from them."""
+    """Keeps the counts of the last minute, and computes the mean reply times from these counts."""
 
     def __init__(self) -> None:
         self._kept: deque[tuple[float, dict[str, _Sums]]] = deque()

@@ -6,8 +6,7 @@ takes effect. Rules:
 1. Files are `*.yaml`, `*.yml` and `*.json`, also in sub-folders. Hidden files are ignored. Files are processed in the
    order in which `kubectl apply -R -f` visits them.
 2. A file takes effect as a whole. If a file has a mistake, its last state without a mistake stays in force. A file that
-   had a mistake from the beginning is left out. A mistake in a file doesn't affect other files. Each mistake is logged
-   once.
+   never was without a mistake is left out. A mistake in a file doesn't affect other files. Each mistake is logged once.
 """
 
 import time

@@ -41,7 +41,7 @@ class _Domain(NamedTuple):
     options: Domain
     cluster: str
     access: Access | None
-    is_first: bool = True  # whether the domain is the first domain of its cluster
+    is_first: bool = True  # whether this is the first domain of its cluster
 
 
 def cluster_options(

@@ -5,8 +5,8 @@ audience `AUDIENCE`. The API server checks the token (TokenReview). Rules:
 
 1. A token that was accepted is accepted for `KEPT_S`, without asking the API server again. At most `_MOST_KEPT` hashes
    of accepted tokens are kept.
-2. The API server is asked about other tokens at most `_MOST_REVIEWS` times in `_PERIOD_S`. So a flood of bad tokens
-   doesn't reach the API server.
+2. The API server is asked about other tokens at most `_MOST_REVIEWS` times in `_PERIOD_S`. So not every token of a
+   flood of bad tokens reaches the API server.
 3. While the API server can't be asked, no page is served for a new token.
 4. A page has the last queries in `_READ_OCTETS` of the rings. Reading the whole rings would take 90 MB and 0.5 s.
 """
@@ -115,7 +115,7 @@ class TokenReviews:
         return None
 
     def _review(self, token: str) -> _ReviewStatus:
-        """Return what the API server says about a token. May raise any exception."""
+        """Return the answer of the API server about a token. May raise any exception."""
         if self._client is None:
             self._client = self._connect()
         spec = {"token": token, "audiences": [AUDIENCE]}

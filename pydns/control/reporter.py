@@ -38,7 +38,7 @@ class Reporter:
     """The pages for probes and metrics, and the controller's counts."""
 
     def __init__(self, shared: Shared, port: int, clock: Clock, peers: PeerPages | None = None) -> None:
-        """Create the pages. `port` is the DNS port in the metrics' `server` label.
+        """Create the pages. `port` is the DNS port in the label `server` of the metrics.
 
         If `peers` is None, no pages are served to other replicas.
         """

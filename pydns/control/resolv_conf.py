@@ -17,7 +17,10 @@ _MAX_OCTETS = 1024 * 1024
 
 
 class ResolvConf:
-    """Reads the file again when it has changed. While the file can't be read, the last nameservers are used."""
+    """Reads the file again when it has changed.
+
+    While the file can't be read, the nameservers that were read last are used.
+    """
 
     def __init__(self, path: Path, log: Log) -> None:
         self._path = path
@@ -42,7 +45,7 @@ class ResolvConf:
         return self._upstreams
 
     def _log_new(self, notices: Iterable[str]) -> None:
-        """Log the notices that the previous call did not contain."""
+        """Log the notices that the previous call of `upstreams` did not have."""
         found = frozenset(notices)
         for notice in sorted(found - self._logged):
             self._log("nameserver notice", level=Level.WARNING, notice=notice)

@@ -36,7 +36,7 @@ class SourceKindStatus(Protocol):
 
     @property
     def is_served(self) -> bool:
-        """Return whether the source has the kind at all.
+        """Return whether the source has this kind of objects at all.
 
         An API server lacks a kind if the kind's CRD isn't installed.
         """

@@ -158,9 +158,9 @@ def own_addresses(settings: Settings) -> tuple[bytes, ...]:
 def usable_families() -> frozenset[Families]:
     """Return the address families with which this server can reach the Internet.
 
-    The routes of this host show these families. In a cluster with IPv4 and IPv6, a pod has addresses of both families,
-    although `kubernetes.default` has only one address. A pod may have an IPv4 address that is valid only on the node.
-    Such an address counts, because an IPv6 pod reaches IPv4 hosts with it on some platforms.
+    The routing table of this host shows these families. In a cluster with IPv4 and IPv6, a pod has addresses of both
+    families, although `kubernetes.default` has only one address. A pod may have an IPv4 address that is valid only on
+    the node. Such an address counts, because an IPv6 pod reaches IPv4 hosts with it on some platforms.
     """
     reached = {Families.IPV4: _reached_at("0.0.0.0"), Families.IPV6: _reached_at("::")}
     return frozenset([family for family, address in reached.items() if address is not None])

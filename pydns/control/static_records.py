@@ -37,7 +37,7 @@ class StaticRecords:
         *,
         external_alone: bool = False,
     ) -> None:
-        """With `external_alone`, only zone files of external zones are served."""
+        """If `external_alone` is True, only zone files of external zones are served."""
         self._writer = writer
         self._external_alone = external_alone
         self._domains = tuple(domains)
@@ -83,7 +83,7 @@ class StaticRecords:
     def set_special_names(self, names: Sequence[str], *, local_names: bool = False) -> None:
         """Set which of `SPECIAL_NAMES` to serve from the next `publish` on, and whether to serve names like localhost.
 
-        The default is all special names and no local names.
+        Before the first call, all special names are served, and no names like localhost.
         """
         special = {**special_zones(names), **(local_zones() if local_names else {})}
         self._is_published = self._is_published and special.keys() == self._special.keys()

@@ -45,7 +45,7 @@ _MOST_LABELS = 8
 def check(
     clients: ClientSource = ClientSource.ENDPOINTS, client_labels: tuple[str, ...] = (), **_: Any
 ) -> Iterator[Conflict]:
-    """Yield a mistake if labels are wanted, but Pods aren't watched, or if too many are wanted."""
+    """Yield a mistake if `client_labels` is used without `clients: pods`, or has too many labels."""
     if client_labels and clients is not ClientSource.PODS:
         yield Conflict("client_labels", '"clients: endpoints"', '"clients: pods", which labels of Pods need')
     if len(client_labels) > _MOST_LABELS:
