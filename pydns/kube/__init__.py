@@ -1,4 +1,4 @@
-"""Kubernetes for DNS: the objects of the API, the watch that keeps them current, and their DNS records.
+"""What pydns knows about Kubernetes: the objects of the API, the watches that keep them current, and their DNS records.
 
 This package is pure.
 """

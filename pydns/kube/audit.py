@@ -1,9 +1,9 @@
-"""Audits. An audit is a slow check that compares the delivered objects with a list of their names and versions.
+"""Audits. An audit compares the delivered objects of a kind with a list of their names and versions.
 
 This module is pure. `kube.reflector` begins and ends audits. A watch can miss changes although no error occurs. For
-example, the server loses events, a proxy stops forwarding, or a restored etcd has not yet reached the watched version.
-Only a new list shows the missed changes. An audit lists only metadata. For slices of ten endpoints, metadata has an
-eighth of the bytes.
+example, the server loses events, a proxy stops forwarding, or etcd was restored and has not reached the watched version
+yet. Only a new list shows the missed changes. An audit lists only the metadata of objects. For EndpointSlices of ten
+endpoints, this is an eighth of the bytes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,18 +16,18 @@ from pydns.kube.objects import Ref
 
 
 class AuditPage(NamedTuple):
-    """A request for a page of the list of metadata. If `continue_` is empty, it is the first page."""
+    """A request for a page of the list of metadata. An empty `continue_` asks for the first page."""
 
     limit: int
     continue_: str
 
 
 class BadPage(ValueError):
-    """A page can't be read. The message is the reason."""
+    """A page can't be read. The message says why."""
 
 
 class Audit:
-    """One pass over the pages of a list. `listing` is the number of the reflector's listing that this audit checks."""
+    """One audit, page by page. `listing` is the number of the reflector's listing with which the audit is compared."""
 
     def __init__(self, kind: Kind, page_size: int, listing: int, watched_version: str) -> None:
         self.listing = listing
@@ -43,7 +43,7 @@ class Audit:
         return None if self._continue is None else AuditPage(self._page_size, self._continue)
 
     def on_page(self, body: bytes) -> None:
-        """Process a page. Raises `BadPage` if the page is invalid. Then the caller must drop the audit."""
+        """Process a page. Raises `BadPage` if the page is invalid, and then the caller must drop the audit."""
         try:
             page = _PAGES.decode(body)
         except msgspec.DecodeError as error:
@@ -56,17 +56,17 @@ class Audit:
 
     @property
     def went_backwards(self) -> bool:
-        """Return whether the listed version is older than the watched version.
+        """Return whether the version of the list is older than the version that the watch has reached.
 
-        An older version means that the server was restored from a backup. Then the watch sends no events. On any other
-        server, a consistent list is never older than an earlier event. Versions that aren't numbers are not compared,
-        because the API promises numbers only since Kubernetes 1.35.
+        Then the server was restored from a backup, and the watch sends no events. On any other server, a consistent
+        list is never older than an event that came earlier. Versions that aren't numbers are not compared, because the
+        API promises numbers only since Kubernetes 1.35.
         """
         here, there = self._watched_version, self.resource_version
         return here.isdigit() and there.isdigit() and int(there) < int(here)
 
     def differences(self, delivered: Mapping[Ref, str]) -> Iterator[tuple[Ref, str | None]]:
-        """Yield each object whose listed and delivered versions differ, with its listed version.
+        """Yield each object whose version in the list differs from the delivered version, and its version in the list.
 
         The version is None if the list doesn't contain the object.
         """

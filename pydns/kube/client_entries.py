@@ -1,8 +1,8 @@
 """Makes the table's entries of client names (`pydns.table.client_names`) from objects of the first cluster. Pure.
 
-The entry of an EndpointSlice is ready in the slice object (`EndpointSlice.clients`). The entry of a node has a record
-for each Pod on the node, and this module keeps it. Nothing else is kept of Pods. So 150,000 Pods take 4 MB, where
-objects would take 70 MB. Entries aren't compiled like records. So no published state is kept for a comparison, and a
+The object of an EndpointSlice already contains its entry (`EndpointSlice.clients`). The entry of a node contains a
+record for each Pod on the node. This module keeps the entries of nodes, and nothing else about Pods. So 150,000 Pods
+take 4 MB, where objects would take 70 MB. An entry isn't compiled, so no published state is kept for a comparison. A
 changed entry is just written.
 """
 
@@ -16,11 +16,11 @@ from pydns.kube.producer import Change
 from pydns.table.client_names import MAX_KEY, compose_node, compose_pod, node_key, records, slice_key
 from pydns.table.layout import Changes, Contents
 
-_PIECE = 200  # number of entries in a piece
+_PIECE = 200  # how many entries a piece has at most
 
 
 class ClientEntries:
-    """The entries of client names, and which of them changed since the last commit."""
+    """The entries of client names, and which of them have changed since the last commit."""
 
     def __init__(self, pods: "NodePods | None" = None) -> None:
         """`pods` is None if Pods aren't watched."""
@@ -28,7 +28,7 @@ class ClientEntries:
         self._changed: dict[bytes, bytes | None] = {}
 
     def __bool__(self) -> bool:
-        """Return whether an entry changed."""
+        """Return whether an entry has changed since the last commit."""
         return bool(self._changed) or (self.pods is not None and bool(self.pods.changed))
 
     def note(self, change: Change) -> None:
@@ -41,7 +41,7 @@ class ClientEntries:
                 self._changed[after[0]] = after[1]
 
     def flush(self, changes: Changes, most: int | None) -> None:
-        """Move changed entries to `changes`: at most `most` entries of slices, and at most `most` entries of nodes."""
+        """Add changed entries to `changes`: at most `most` entries of slices, and at most `most` entries of nodes."""
         for key in list(islice(self._changed, most)):
             changes.names[key] = self._changed.pop(key)
         if self.pods is not None:
@@ -64,17 +64,17 @@ class ClientEntries:
 class NodePods:
     """The running Pods of each node, packed. A Pod never moves to another node.
 
-    When a listing is complete, its Pods replace all others. Until then, the Pods from before stay in force.
+    When a listing of Pods is complete, its Pods replace all others. Until then, the Pods from before stay in force.
     """
 
     def __init__(self) -> None:
-        self.changed: dict[str, None] = {}  # nodes whose entries changed
-        self.count = 0  # number of Pods
-        self._nodes: dict[str, bytes] = {}  # node -> its entry
+        self.changed: dict[str, None] = {}  # the nodes whose entries have changed
+        self.count = 0  # how many Pods there are
+        self._nodes: dict[str, bytes] = {}  # node -> the entry of the node
         self._listing: _Listing | None = None
 
     def apply(self, event: Event) -> bool:
-        """Process an event of a Pod. Return whether a Pod changed."""
+        """Process an event about a Pod. Return whether a Pod changed."""
         match event:
             case Init():
                 self._listing = _Listing()
@@ -93,7 +93,7 @@ class NodePods:
         return False
 
     def entry(self, node: str) -> bytes | None:
-        """Return the entry of a node, or None if no Pod runs there."""
+        """Return the entry of a node, or None if no Pod runs on the node."""
         return self._nodes.get(node)
 
     def take_all(self) -> Iterator[tuple[bytes, bytes]]:
@@ -111,7 +111,10 @@ class NodePods:
         return bool(changed)
 
     def _put(self, node: str, namespace: str, name: str, record: bytes) -> bool:
-        """Replace the record of a Pod. An empty record removes it. Return whether the entry changed."""
+        """Replace the record of a Pod.
+
+        An empty record removes the Pod. Return whether the entry of the node changed.
+        """
         if not node:
             return False
         before = list(records(self._nodes.get(node, b"")))
@@ -131,23 +134,23 @@ class NodePods:
 class _Listing:
     """The Pods of an unfinished listing.
 
-    Their records are in one piece of memory, which is returned to the system as a whole. Thousands of growing pieces
-    would fragment 15 MB of the heap.
+    The records of these Pods are in one piece of memory, which is returned to the system as a whole. Thousands of small
+    pieces that grow would fragment 15 MB of the heap.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self._records = bytearray()
-        self._places: dict[str, array[int]] = {}  # node -> offsets of its records
+        self._places: dict[str, array[int]] = {}  # node -> offsets of the records of its Pods
 
     def add(self, node: str, record: bytes) -> None:
-        """Add a Pod."""
+        """Add the record of a Pod."""
         self.count += 1
         self._places.setdefault(node, array("L")).append(len(self._records))
         self._records += record
 
     def entries(self) -> Iterator[tuple[str, bytes]]:
-        """Yield each node with its entry."""
+        """Yield each node with the entry made of its records."""
         joined = memoryview(self._records)
         for node, places in self._places.items():
             pods = [bytes(joined[at : at + 2 + int.from_bytes(joined[at : at + 2])]) for at in places]
@@ -155,9 +158,9 @@ class _Listing:
 
 
 def _is_of(record: bytes, text: bytes) -> bool:
-    """Return whether a record belongs to the Pod in `text` (NAMESPACE/NAME).
+    """Return whether a record belongs to the Pod that `text` names (NAMESPACE/NAME).
 
-    The text follows the addresses in the record.
+    In a record, this text comes after the addresses.
     """
     at = 8
     for _ in range(record[2] + record[3]):
@@ -166,7 +169,10 @@ def _is_of(record: bytes, text: bytes) -> bool:
 
 
 def _entry(value: Object | None) -> tuple[bytes, bytes] | None:
-    """Return the key and the value of a slice's entry, or None if the object isn't a slice with an entry."""
+    """Return the key and the value of the entry of an EndpointSlice.
+
+    Return None if the object isn't one, or has no entry.
+    """
     if not isinstance(value, EndpointSlice) or not value.clients:
         return None
     key = slice_key(value.namespace, value.name)

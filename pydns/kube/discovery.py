@@ -1,7 +1,9 @@
-"""Finds out whether an API server has a kind. CRDs may be installed or removed, or served in other versions.
+"""Finds out whether an API server has a kind. A CRD may be installed or removed at any time, or served in other
+versions.
 
-Every authenticated client can read the list of resources of an API version, so no RBAC rule is needed. If the answer is
-unclear, the kind is treated as existing. Then the request that lists its objects shows the problem.
+Every authenticated client may read which resources an API version has, so no RBAC rule is needed. If the answer is
+unclear, pydns assumes that the server has the kind. Then the request that lists the objects of the kind shows the
+problem.
 """
 
 import msgspec
@@ -12,13 +14,13 @@ NOT_SERVED = "the API server doesn't have the kind"
 def resources_path(path: str) -> str:
     """Return the path at which the API server lists the resources of an API version.
 
-    `path` is the path of a kind in this version.
+    `path` is the path at which the API version lists the objects of a kind.
     """
     return path.rpartition("/")[0]
 
 
 def is_served(path: str, status: int, body: bytes) -> bool:
-    """Return whether an answer for `resources_path` shows that the API server has the kind at `path`."""
+    """Return whether the API server has the kind at `path`. `status` and `body` are its answer for `resources_path`."""
     if status == 404:
         return False
     try:

@@ -1,12 +1,11 @@
-"""Reads the documents of a manifest file as plain values with line numbers. This module doesn't know the kinds of
-objects.
+"""Reads the documents of a manifest file as plain values with line numbers. This module knows no kinds of objects.
 
-`json_documents` reads texts of JSON objects. `config.yaml_reader` reads all other texts, with its rules for manifests.
-More rules:
+`json_documents` reads texts that consist of JSON objects. `config.yaml_reader` reads all other texts, with its rules
+for manifests. Besides, these rules apply:
 1. If a key occurs twice in a mapping, the last value is used, as with kubectl. A warning names the key.
-2. Aliases and merge keys work, but the number of values that they add is limited. Ten nested levels of
+2. Aliases and merge keys of YAML work, but the number of values that they add is limited. Ten nested levels of
    `a: &a [*b, *b, …]` can mean ten billion values.
-3. Keys are always text.
+3. The keys of mappings are always text.
 """
 
 from collections.abc import Iterator
@@ -18,19 +17,22 @@ from pydns.config.node import Node, Scalar
 from pydns.kube import json_documents
 from pydns.kube.json_documents import JsonValue
 
-Path = tuple[str | int, ...]  # keys and indexes that lead from the root of a document to a value
+Path = tuple[str | int, ...]  # the keys and indexes that lead from the root of a document to a value
 
 
 class Document(NamedTuple):
-    """One document of a text. An empty document has the value None."""
+    """One document of a text. The value of an empty document is None."""
 
-    number: int  # the first document has number 1
-    value: Any  # None, bool, int, float, str, lists and dicts with text keys
-    source: Node | JsonValue  # the parsed text from which `value` was made; `line_of` uses it
+    number: int  # the number of the document in the text; the first one is 1
+    value: Any  # None, a bool, int, float or str, or lists and dicts of such values; the keys of dicts are text
+    source: Node | JsonValue  # the parsed text from which `value` was made, for `line_of`
     warnings: "tuple[DocumentMistake, ...]" = ()
 
     def line_of(self, path: Path) -> int:
-        """Return the line of the value at `path`, or of the last part of `path` that exists. The first line is 1."""
+        """Return the line of the value at `path`.
+
+        If this value doesn't exist, return the line of the last existing part of `path`. The first line is 1.
+        """
         if isinstance(self.source, JsonValue):
             return self.source.line_of(path)
         found, line = self.source, self.source.line
@@ -43,7 +45,7 @@ class Document(NamedTuple):
 
 
 class DocumentMistake(NamedTuple):
-    """A mistake in a text, with its document and line. Both numbers count from 1."""
+    """A mistake in a text, and the numbers of its document and its line. Both count from 1."""
 
     document: int
     line: int
@@ -53,8 +55,8 @@ class DocumentMistake(NamedTuple):
 def read(text: str) -> Iterator[Document | DocumentMistake]:
     """Yield the documents of a text in YAML or JSON.
 
-    A document that breaks a rule yields a mistake instead. After a syntax error, the rest of the text is not read,
-    because the start of the next document is unknown.
+    Instead of a document that breaks a rule, a mistake is yielded. After a syntax error, the rest of the text is not
+    read, because it isn't known where the next document begins.
     """
     objects = json_documents.read(text)
     if objects is not None:
@@ -62,7 +64,7 @@ def read(text: str) -> Iterator[Document | DocumentMistake]:
         return
     for document in yaml_reader.compose(text, yaml_reader.MANIFESTS):
         if isinstance(document, yaml_reader.Broken):
-            # `line` already names the line.
+            # The field `line` already contains the line.
             reason = f"{document.found} is not {document.wanted}".removeprefix("this line ")
             yield DocumentMistake(document.number, document.line, reason)
             continue
@@ -85,8 +87,8 @@ def _json_document(found: JsonValue, number: int) -> Document:
     return Document(number, found.value, found, tuple([DocumentMistake(number, line, reason) for reason in reasons]))
 
 
-_MOST_WARNINGS = 100  # maximum warnings for one document
-_ALIAS_ROOM = 100_000  # maximum number of values that aliases may add to the values in the text
+_MOST_WARNINGS = 100  # maximum number of warnings for a document
+_ALIAS_ROOM = 100_000  # how many values aliases may add to the values in the text
 
 
 class _Refused(Exception):
@@ -96,7 +98,7 @@ class _Refused(Exception):
 
 
 class _Values:
-    """Makes the value of one document. A budget limits the number of values."""
+    """Makes the value of one document. A budget limits how many values it consists of."""
 
     def __init__(self, characters: int) -> None:
         self.budget = characters // 2 + _ALIAS_ROOM  # a value in the text takes at least two characters
@@ -136,7 +138,7 @@ class _Values:
 
 
 def _child(at: Node, step: str | int) -> tuple[Node, int] | None:
-    """Return the child at `step` and its line. In a mapping, this is the line of the key."""
+    """Return the child of a node at `step`, and the line of the child. In a mapping, this is the line of the key."""
     if isinstance(at, node.Mapping):
         for key, value in at.entries:
             if isinstance(key, Scalar) and key.text == step:

@@ -1,9 +1,9 @@
-"""The five events that a source of cluster state sends to the controller. kube-rs has the same events.
+"""The five events with which a source of objects tells the controller what exists. kube-rs has the same events.
 
 A source is an API server or a folder of manifests. A full listing of a kind consists of `Init`, an `InitApply` for each
 object, and `InitDone`. `Apply` and `Delete` come between listings. After the last event, the objects that were applied
-equal those of the source. Events of different kinds or objects come in no particular order. There may be no event for
-some states of an object.
+and not deleted are those of the source. Events about different kinds or objects come in no particular order. An object
+may have had states for which there was no event.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from pydns.kube.objects import Observed, Ref
 
 
 class Init(NamedTuple):
-    """A listing begins. Objects delivered earlier stay in force until `InitDone`."""
+    """A listing begins. Objects that were delivered earlier stay in force until `InitDone`."""
 
     kind: Kind
 
@@ -21,14 +21,14 @@ class Init(NamedTuple):
 class InitApply(NamedTuple):
     """An object of the listing.
 
-    If its value is `Skipped`, the object exists but can't be used, and its last usable version stays in force.
+    If its value is `Skipped`, the object exists, but can't be used. Then its last usable version stays in force.
     """
 
     observed: Observed
 
 
 class InitDone(NamedTuple):
-    """The listing is complete. Objects that are not in it no longer exist."""
+    """The listing is complete. Objects that are not in the listing no longer exist."""
 
     kind: Kind
 
@@ -36,8 +36,9 @@ class InitDone(NamedTuple):
 class ChangeTime(NamedTuple):
     """The time of the change that led to an event."""
 
-    at: float  # seconds of Unix time
-    by_controller: bool  # True: the endpoints controller wrote `at`; False: `at` is the creation time of the object
+    at: float  # seconds since 1970
+    # True: the endpoints controller has written the time; False: it is the creation time of the object.
+    by_controller: bool
 
 
 class Apply(NamedTuple):
@@ -52,7 +53,7 @@ class Delete(NamedTuple):
 
     ref: Ref
     resource_version: str = ""
-    node: str = ""  # the node of a Pod, if it is known. The entries of client names need it
+    node: str = ""  # the node of a Pod, if the node is known; the entries of client names need it
 
 
 Event = Init | InitApply | InitDone | Apply | Delete

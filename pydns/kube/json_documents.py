@@ -1,8 +1,8 @@
-"""Reads JSON text into values with line numbers. This module doesn't know the kinds of objects.
+"""Reads texts of JSON objects as values with line numbers. This module knows no kinds of objects.
 
 The rules are the same as in kubectl:
-1. A text may contain several objects, one after another. `---` may separate them.
-2. If a key occurs twice, the last value is used.
+1. A text may contain several objects, one after the other. `---` may separate them.
+2. If a key occurs twice in a mapping, the last value is used.
 3. Half of a surrogate pair becomes U+FFFD. An integer of more than 20 digits becomes a float.
 """
 
@@ -18,12 +18,15 @@ class JsonValue(NamedTuple):
     """One object of a text."""
 
     value: dict[str, Any]
-    doubled: tuple[str, ...]  # keys that occur more than once in a mapping
+    doubled: tuple[str, ...]  # the keys that occur more than once in their mapping
     text: str
-    start: int  # offset in the text at which the object begins
+    start: int  # the offset in the text at which the object begins
 
     def line_of(self, path: tuple[str | int, ...]) -> int:
-        """Return the line of the value at `path`, or of the last part of `path` that exists. The first line is 1."""
+        """Return the line of the value at `path`.
+
+        If this value doesn't exist, return the line of the last existing part of `path`. The first line is 1.
+        """
         line_at = at = self.start
         for step in path:
             found = _places(self.text, at).get(step)
@@ -34,7 +37,7 @@ class JsonValue(NamedTuple):
 
 
 def read(text: str) -> list[JsonValue] | None:
-    """Return the JSON objects of a text. Return None if the text is empty or contains anything else."""
+    """Return the JSON objects in a text. Return None if the text is empty, or contains anything but JSON objects."""
     doubled: list[str] = []
     decoder = json.JSONDecoder(object_pairs_hook=partial(_mapping, doubled), parse_int=_int, parse_constant=_refuse)
     has_surrogates = _SURROGATE.search(text) is not None
@@ -81,10 +84,13 @@ def _without_halves(value: Any) -> Any:
     return value
 
 
-# Cached, because the list is searched again for each faulty object in it.
+# Cached, because a list is searched again for each faulty object in the list.
 @lru_cache(maxsize=8)
 def _places(text: str, at: int) -> dict[str | int, tuple[int, int]]:
-    """Return the offsets of the keys and values of a mapping or list. If a key occurs twice, return the last offset."""
+    """Return a dict: key or index -> the offsets of the key and of the value, for the mapping or list at `at`.
+
+    If a key occurs twice, the offsets are those of the last one.
+    """
     return {step: (key_at, value_at) for step, key_at, value_at in _children(text, at)}
 
 
@@ -94,9 +100,10 @@ def _newlines(text: str) -> list[int]:
 
 
 def _children(text: str, at: int) -> Iterator[tuple[str | int, int, int]]:
-    """Yield the key or index, the offset of the key, and the offset of the value.
+    """For each child of the mapping or list at `at`, yield its key or index, the offset of the key, and the offset of
+    the value.
 
-    `read` must have accepted the text.
+    The text must be one that `read` accepts.
     """
     opening = text[at]
     if opening not in "{[":

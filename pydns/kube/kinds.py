@@ -1,7 +1,8 @@
-"""The table of kinds: which kinds of objects pydns reads from a cluster, and what it does with each kind.
+"""The table of kinds: which kinds of objects pydns reads from a cluster, and what it does with the objects of each
+kind.
 
 To add a kind, write a file in `pydns.kube.producers` with its value, its decoder and its producer. Then add a row to
-this table, and test cases.
+the table `Kind`, and test cases.
 """
 
 from collections.abc import Callable
@@ -29,13 +30,13 @@ from pydns.kube.producers.services import Services
 
 
 class Decoder(NamedTuple):
-    """Reads objects of a kind: a struct for their JSON, and a function that turns the struct into an `Object`.
+    """How the objects of a kind are read: a struct for their JSON, and a function that makes an `Object` of the struct.
 
     `pydns.kube.objects` has examples.
     """
 
     raw: type[msgspec.Struct]
-    read: Callable[[Any, Options], Object]  # raises ValueError with the reason if DNS can't use the object
+    read: Callable[[Any, Options], Object]  # this raises ValueError with the reason if DNS can't use the object
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +44,23 @@ class Row:
     """The properties of a kind."""
 
     name: str  # the name of the kind in the Kubernetes API
-    path: str  # URL path that lists all objects of the kind; it contains the newest API version that pydns reads
+    path: str  # the URL path that lists all objects of the kind, in the newest API version that pydns reads
     decoder: Decoder
-    producers: tuple[MakeProducer, ...] = ()  # empty if objects of the kind have no records
+    producers: tuple[MakeProducer, ...] = ()  # makes the producers of the kind; empty if its objects have no records
     is_namespaced: bool = True
-    is_selected: bool = True  # True: the flag `--labels` selects objects of this kind
+    is_selected: bool = True  # whether the flag `--labels` selects objects of this kind
     field_selector: str = ""
-    exposing: Decoder | None = None  # used instead of `decoder` if external zones or answers by zone need more fields
-    # Returns whether zones with these options need objects of the kind. If `wanted_by` is None, pydns always reads the
-    # kind. Otherwise the kind is optional: the API server may not have it, and pydns doesn't wait for it if it can't be
+    # Used instead of `decoder` if external zones or answers for a zone of nodes need more fields.
+    exposing: Decoder | None = None
+    # None if pydns always reads the kind. Otherwise, a function that returns whether zones with some options need the
+    # kind. Then the kind is optional: the API server may not have it, and pydns doesn't wait for it if it can't be
     # listed.
     wanted_by: Callable[[ZoneOptions], bool] | None = None
-    older: tuple[str, ...] = ()  # older API versions that have the same fields, the newest first
+    older: tuple[str, ...] = ()  # the older API versions that have the same fields, the newest first
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Return the URL path of the list in each API version, the newest first."""
+        """Return the URL path that lists the objects in each API version, the newest version first."""
         group, _, plural = self.path.rsplit("/", 2)
         return (self.path, *(f"{group}/{version}/{plural}" for version in self.older))
 
@@ -89,8 +91,8 @@ class Kind(Enum):
     """The kinds of objects that pydns reads. The value of a member is the name of the kind in the Kubernetes API."""
 
     row: Row
-    json: msgspec.json.Decoder[Any]  # decodes to `row.decoder.raw`
-    # Decodes to the struct of `row.exposing`, or to that of `row.decoder` if `row.exposing` is None.
+    json: msgspec.json.Decoder[Any]  # decodes JSON to the struct of `row.decoder`
+    # Decodes JSON to the struct of `row.exposing`, or to that of `row.decoder` if `row.exposing` is None.
     exposing_json: msgspec.json.Decoder[Any]
 
     NAMESPACE = Row(
@@ -99,7 +101,7 @@ class Kind(Enum):
         Decoder(objects.RawNamespace, objects.read_namespace),
         (Namespaces, Services, Pods, ServiceImports),
         is_namespaced=False,
-        is_selected=False,  # a namespace has its DNS name with any labels
+        is_selected=False,  # a namespace has its DNS name whatever its labels are
     )
     SERVICE = Row(
         "Service",
@@ -195,18 +197,19 @@ class Kind(Enum):
 
     @property
     def api_versions(self) -> tuple[str, ...]:
-        """Return the API versions in the form of `apiVersion`, such as `discovery.k8s.io/v1`.
+        """Return the API versions as texts for `apiVersion`, such as `discovery.k8s.io/v1`.
 
-        The newest comes first.
+        The newest version comes first.
         """
         found = [path.removeprefix("/apis/").removeprefix("/api/") for path in self.row.paths]
         return tuple([each.rpartition("/")[0] for each in found])
 
 
 BY_NAME = {kind.value: kind for kind in Kind}
-NAMING_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE)  # the kinds that show the name of this DNS server itself
+NAMING_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE)  # the kinds that show which Services name this DNS server
 _WITH_RECORDS = [kind for kind in Kind if kind.row.producers]
-RECORD_KINDS = tuple([kind for kind in _WITH_RECORDS if kind.row.wanted_by is None])  # the kinds that every cluster has
+# The kinds with records that are not optional.
+RECORD_KINDS = tuple([kind for kind in _WITH_RECORDS if kind.row.wanted_by is None])
 OPTIONAL_KINDS = tuple([kind for kind in _WITH_RECORDS if kind.row.wanted_by is not None])
 
 

@@ -1,18 +1,17 @@
-"""Lists and watches one kind, as a state machine that chooses the next request and interprets the answer.
+"""Lists and watches one kind. This is a state machine, which chooses the next request and interprets the answer.
 
-This module knows the list/watch protocol. It doesn't know sockets, threads, clocks or logs. It returns requests and log
-messages (`Notice`) as values. The caller passes in `now` and a source of random numbers. `control.apiserver` sends the
-requests. The pauses and limits come from client-go (`tools/cache/reflector.go`). The names of the states come from
-kube-rs.
+This module knows how to list and watch, but no sockets, threads, clocks or logs. It returns requests and log messages
+(`Notice`) as values. The caller passes in `now` and a source of random numbers. `control.apiserver` sends the requests.
+The pauses and limits come from client-go (`tools/cache/reflector.go`). The names of the states come from kube-rs.
 
 Rules
 1. Delivered objects stay in force until a new listing is complete. A failure never removes objects.
-2. After every request without a result, the reflector waits. The pause grows with each such request, so no server can
-   cause a busy loop.
-3. An unusable object never stops the stream. A line that is not an event stops the stream, because events may be
+2. After a request without a result, the reflector waits before the next one. The pause grows with each such request, so
+   no server can cause a busy loop.
+3. An object that can't be used never stops the stream. A line that is not an event stops it, because events may be
    missing. Then the reflector lists all objects again.
-4. A watch can miss changes although no error occurs, for example if the server was restored from a backup. `kube.audit`
-   finds such changes.
+4. A watch can miss changes without an error, for example if the server was restored from a backup. `kube.audit` finds
+   such changes.
 """
 
 from collections import Counter
@@ -31,7 +30,7 @@ from pydns.kube.objects import DEFAULTS, Options, Pod, Ref, parse
 
 
 class ListPage(NamedTuple):
-    """A request for a page of the list. If `continue_` is empty, it is the first page."""
+    """A request for a page of the list. An empty `continue_` asks for the first page."""
 
     limit: int
     continue_: str
@@ -40,9 +39,9 @@ class ListPage(NamedTuple):
 class Watch(NamedTuple):
     """A request for the changes since `resource_version`.
 
-    With `send_initial_events`, the server first sends all objects. The server should end the watch after `timeout_s`.
-    If nothing arrives for `silence_s`, the connection is treated as dead. During the initial events, this time is
-    `Figures.answer_s`.
+    With `send_initial_events`, the server first sends all objects (WatchList). The server should end the watch after
+    `timeout_s`. If nothing arrives for `silence_s`, the connection is treated as dead. While the server sends all
+    objects, it is treated as dead after `Figures.answer_s`.
     """
 
     resource_version: str
@@ -52,7 +51,7 @@ class Watch(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """A request to the caller: wait for `seconds` before the next request."""
+    """No request: the caller waits for `seconds`, and then asks for the next request."""
 
     seconds: float
 
@@ -63,8 +62,8 @@ Request = ListPage | Watch | Wait
 class Failure(Enum):
     """How a request can end without an HTTP error status."""
 
-    CLOSED = "eof"  # the body of a watch ended normally
-    CONNECTION = "connection"  # the connection was refused, reset or cut in the middle, or TLS failed
+    CLOSED = "eof"  # the body of a watch has ended as it should
+    CONNECTION = "connection"  # the connection was refused, reset or interrupted, or TLS failed
     TIMEOUT = "timeout"
 
 
@@ -76,9 +75,9 @@ class Notice(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The result of an answer, or of a part of it. If `over` is true, the caller must drop the rest of the response.
+    """The result of an answer, or of a part of one. If `over` is true, the caller must drop the rest of it.
 
-    If `listing` is true, the events belong to an unfinished listing. The caller may deliver them later.
+    If `listing` is true, the events belong to an unfinished listing, so the caller may deliver them later.
     """
 
     events: list[Event]
@@ -88,43 +87,43 @@ class Step(NamedTuple):
 
 
 class Status(NamedTuple):
-    """The status of a reflector at one moment. Times are values of the caller's `now`. None means never."""
+    """The status of a reflector. Times are values of the caller's `now`. None means never."""
 
-    synced: bool  # at least one complete listing was delivered
+    synced: bool  # whether a complete listing has been delivered
     objects: int
     resource_version: str
     last_event: float | None
     last_bookmark: float | None
     last_audit: float | None
-    last_heard: float | None  # the last proof that the data is current: an event, a listing or an audit
+    last_heard: float | None  # when an event, a listing or an audit last showed that the objects are current
     audits: int
-    repaired: int  # number of objects that an audit found to be different and a listing then corrected
-    relists: int  # number of listings after the first one
-    # reason -> number of errors. A reason is an HTTP status, or eof, connection, timeout or decode
+    repaired: int  # how many objects were wrong when an audit compared them, and were then corrected by a listing
+    relists: int  # how many listings there were after the first one
+    # reason -> how many requests failed for it; a reason is an HTTP status, or eof, connection, timeout or decode
     errors: dict[str, int]
-    problem: str | None  # the reason why the data may not be current, or None
+    problem: str | None  # the reason why the objects may not be current, or None
     is_served: bool = True  # whether the server has the kind
 
 
 class Figures(NamedTuple):
-    """The pauses and limits of a reflector. All are in seconds, except `page_size`."""
+    """The pauses and limits of a reflector. All values except `page_size` are in seconds."""
 
     page_size: int = 500
-    # The server gets a time limit for each watch: a random time in this range, so that replicas don't reconnect at the
-    # same time.
+    # The range of the time limits for watches. Each watch has a random limit, so that replicas don't connect again at
+    # the same time.
     watch_s: tuple[int, int] = (300, 600)
-    # If the server has not ended a watch this long after its time limit, the connection is treated as dead.
+    # How long after its time limit the server may end a watch. After that, the connection is treated as dead.
     watch_margin_s: float = 15
-    answer_s: float = 30  # maximum wait for the start of an answer, or for its next part
+    answer_s: float = 30  # how long the reflector waits for an answer to begin, and for each further part of it
     backoff_first_s: float = 0.8
     backoff_last_s: float = 30
     backoff_reset_s: float = 120
-    # Maximum pause for Retry-After, because objects may be out of date during the pause.
+    # The maximum pause that a server can ask for with Retry-After. During the pause, objects may be out of date.
     retry_after_most_s: float = 300
-    settled_s: float = 10  # a watch that lasted this long was a success
-    audit_s: float = 300  # mean time between two audits
-    audit_confirm_s: float = 5  # pause before `end_audit`, so that late events arrive first
-    # If the server doesn't have a kind: the first and the longest pause between two checks.
+    settled_s: float = 10  # a watch that lasts this long has succeeded
+    audit_s: float = 300  # the mean time between two audits
+    audit_confirm_s: float = 5  # the pause before `end_audit`, in which late events arrive
+    # The first and the longest pause between two checks whether the server has the kind now.
     discovery_s: tuple[float, float] = (5, 300)
 
 
@@ -132,21 +131,23 @@ FIGURES = Figures()
 
 
 class State(Enum):
-    """The state of a reflector. The comments describe what changes the state."""
+    """The state of a reflector. The comments say which state comes next, and when."""
 
-    EMPTY = "empty"  # nothing can be resumed, so the next request begins a listing
-    INIT_PAGE = "init page"  # a listing by pages. Its last page leads to WATCHING
-    # A listing by WatchList. Its bookmark leads to WATCHING. Any failure leads to EMPTY, and then to INIT_PAGE.
+    EMPTY = "empty"  # nothing can be continued, so the next request begins a listing
+    INIT_PAGE = "init page"  # a listing by pages; its last page leads to WATCHING
+    # A listing by WatchList. The bookmark at its end leads to WATCHING. Any failure leads to EMPTY, and then to
+    # INIT_PAGE.
     INITIAL_WATCH = "initial watch"
-    WATCHING = "watching"  # all is listed. A watch is open, or is the next request. Status 410 leads to EMPTY
+    # All objects are listed, and a watch is open or is the next request; status 410 leads to EMPTY.
+    WATCHING = "watching"
 
 
 class Reflector:
     """The state machine. The caller repeats three steps: call `next_request`, send the request, report its result.
 
-    For a page, the caller calls `on_page`. For a watch, it calls `on_open`, then `on_data` for each piece of the body,
-    and `on_failure` at the end. For a status other than 200, it calls `on_status`. Each of these methods returns a
-    `Step`. A reflector must be used by one thread only.
+    To report a page, the caller calls `on_page`. To report a watch, it calls `on_open`, then `on_data` for each piece
+    of the body, and `on_failure` at the end. To report a status other than 200, it calls `on_status`. Each of these
+    methods returns a `Step`. Only one thread may use a reflector.
     """
 
     def __init__(
@@ -159,9 +160,9 @@ class Reflector:
         watch_list: bool = True,
         audited: bool = True,
     ) -> None:
-        """Without `audited`, the versions of objects aren't kept, because 150,000 versions take 50 MB.
+        """Without `audited`, there are no audits, and the versions of objects aren't kept.
 
-        Then there are no audits.
+        150,000 versions would take 50 MB.
         """
         self._kind = kind
         self._random = random
@@ -169,28 +170,29 @@ class Reflector:
         self._figures = figures
         self._backoff = Backoff(figures, random)
         self._state = State.EMPTY
-        self._watch_list = watch_list  # False once the server is known not to support WatchList
-        # EMPTY, INIT_PAGE: True if the next listing must be by pages, because WatchList failed. INITIAL_WATCH sets this
-        # value, and WATCHING resets it.
+        self._watch_list = watch_list  # False after the server has shown that it doesn't support WatchList
+        # In EMPTY and INIT_PAGE: True if the listing must be by pages, because WatchList has failed. A failure in
+        # INITIAL_WATCH sets it to True, and WATCHING sets it to False.
         self._by_pages = False
         self._audited = audited
-        # INIT_PAGE, INITIAL_WATCH: the objects that the unfinished listing has so far
+        # In INIT_PAGE and INITIAL_WATCH: the objects that the unfinished listing has so far.
         self._listing: _Versions | None = None
-        self._late_deletes: set[Ref] = set()  # INITIAL_WATCH: objects that were deleted before the listing was complete
+        # In INITIAL_WATCH: the objects that were deleted before the listing was complete.
+        self._late_deletes: set[Ref] = set()
         self._continue = ""
-        self._versions = self._no_versions()  # versions of the objects that were delivered and still exist
+        self._versions = self._no_versions()  # the versions of all objects that were delivered and still exist
         self._resource_version = ""
         self._listings = 0
         self._wait_until = float("-inf")
         self._opened_at: float | None = None
-        self._delivered = False  # INITIAL_WATCH, WATCHING: True if the open watch has sent an event or a bookmark
-        self._partial: list[bytes] = []  # the start of an incomplete line
-        # INITIAL_WATCH, WATCHING: number of ERROR events in a row. The second one causes a new listing. A change of the
-        # state doesn't reset this number.
+        self._delivered = False  # in INITIAL_WATCH and WATCHING: whether the open watch has sent an event or a bookmark
+        self._partial: list[bytes] = []  # the pieces of a line that isn't complete yet
+        # In INITIAL_WATCH and WATCHING: how many ERROR events came in a row. The second one causes a new listing. A
+        # change of the state doesn't reset this number.
         self._fruitless_errors = 0
-        # WATCHING: objects that changed since the audit began, or None without an audit
+        # In WATCHING: the objects that have changed since the audit began, or None without an audit.
         self._touched: set[Ref] | None = None
-        # The objects that the last audit found to be different, with their listed versions.
+        # The objects that were wrong in the last audit, with the versions in its list.
         self._repairing: dict[Ref, str | None] = {}
         self._repairs_due = 0
         self._repaired = 0
@@ -200,13 +202,14 @@ class Reflector:
         self._last_heard: float | None = None
         self._audits = 0
         self._errors: Counter[str] = Counter()
-        self._problem: tuple[str, str] | None = None  # reason and text of the last failure
+        # The reason and the text of the last failure; None after a success.
+        self._problem: tuple[str, str] | None = None
 
     def _no_versions(self) -> "_Versions":
         return {} if self._audited else _Number()
 
     def next_request(self, now: float) -> Request:
-        """Return the next request."""
+        """Return the next request, or a `Wait`."""
         if self._wait_until > now:
             return Wait(self._wait_until - now)
         if self._state is State.EMPTY:
@@ -222,7 +225,7 @@ class Reflector:
         return Watch("" if initial else self._resource_version, timeout_s, silence_s, initial)
 
     def on_page(self, body: bytes, now: float) -> Step:
-        """Process the body of the requested page."""
+        """Process the body of a page."""
         try:
             page = _PAGES.decode(body)
         except msgspec.DecodeError as error:
@@ -236,25 +239,26 @@ class Reflector:
         self._continue = page.metadata.continue_ or ""
         if self._continue:
             return Step(events, [], listing=True)
-        if page.metadata.resource_version in (None, "", "0"):  # a watch from version 0 would begin with all objects
+        # A watch from one of these versions would begin with all objects.
+        if page.metadata.resource_version in (None, "", "0"):
             text = "a list has no resourceVersion to watch from"
             return self._fail("decode", text, now, relist=True)._replace(events=events)
         self._last_heard = now
         return Step(*self._finish_listing(events, page.metadata.resource_version or ""))
 
     def on_open(self, now: float) -> Step:
-        """Process the status 200 of a watch. The body of the watch comes later."""
+        """Process the status 200 with which a watch begins, before its body."""
         self._opened_at = now
         self._delivered = False
         self._partial = []
-        # An audit may have ended this watch between the request and the answer.
+        # An audit may have begun a new listing between the request and the answer, so that this watch is over.
         return Step([], [], over=self._state not in (State.INITIAL_WATCH, State.WATCHING))
 
     def on_data(self, data: bytes, now: float) -> Step:
-        """Process a piece of a watch's body. A piece may begin or end within a line."""
+        """Process a piece of the body of a watch. A piece may begin or end within a line."""
         if self._state not in (State.INITIAL_WATCH, State.WATCHING):
             return Step([], [], over=True)
-        if b"\n" not in data:  # a line with an object of several megabytes arrives in many pieces
+        if b"\n" not in data:  # a line with an object of several megabytes comes in many pieces
             self._partial += filter(None, [data])
             return Step([], [], listing=self._state is State.INITIAL_WATCH)
         *lines, rest = b"".join([*self._partial, data]).split(b"\n")
@@ -269,10 +273,10 @@ class Reflector:
         return Step(events, notices, listing=self._state is State.INITIAL_WATCH)
 
     def on_failure(self, failure: Failure, detail: str, now: float) -> Step:
-        """Process a failure that ended a request for a page or a watch. `detail` is a text for the log."""
+        """Process the failure with which a request for a page or a watch ended. `detail` is a text for the log."""
         opened_at, self._opened_at = self._opened_at, None
         if self._state is State.EMPTY:
-            return Step([], [], over=True)  # the reflector itself ended the request
+            return Step([], [], over=True)  # the reflector itself has ended the request
         if failure is Failure.CLOSED and self._partial:
             failure, detail = Failure.CONNECTION, "a watch was cut in the middle of a line"
         self._partial = []
@@ -280,8 +284,8 @@ class Reflector:
             return self._fail(failure.value, detail, now, pause=failure is not Failure.CLOSED)
         if self._state is State.WATCHING and opened_at is not None:
             lived_s = now - opened_at
-            # A watch was a success if it lasted `settled_s`, or one second with an event. Without these minimum times,
-            # a server could cause many requests. Most watches last far longer.
+            # A watch has succeeded if it lasted `settled_s`, or one second with an event. Without these minimum times,
+            # a server that ends watches at once could cause many requests. Most watches last far longer.
             if lived_s >= self._figures.settled_s or (self._delivered and lived_s >= 1):
                 if failure is not Failure.CLOSED:
                     self._errors[failure.value] += 1
@@ -302,22 +306,22 @@ class Reflector:
         return self._refused(status, refusal, seconds, now)
 
     def begin_audit(self) -> Audit | None:
-        """Return a new audit, or None if there is no complete listing to compare it with."""
+        """Return a new audit, or None if no complete listing can be compared with it."""
         if self._state is not State.WATCHING or not self._audited:
             return None
         self._touched = set()
         return Audit(self._kind, self._figures.page_size, self._listings, self._resource_version)
 
     def end_audit(self, audit: Audit, now: float) -> Step:
-        """Compare a finished audit with the delivered objects. If they differ, begin a new listing.
+        """Compare a finished audit with the delivered objects. If they differ, a new listing begins.
 
-        Call `end_audit` some seconds after the last page of the audit. Objects that changed during this audit are
-        checked by the next one. If a difference was still there after the last listing, it doesn't cause a second
+        The caller calls `end_audit` some seconds after the last page of the audit. Objects that changed during this
+        audit are compared in the next audit. A difference that the last listing didn't remove doesn't cause another
         listing.
         """
         touched, self._touched = self._touched, None
         if touched is None or audit.listing != self._listings or self._state is not State.WATCHING:
-            return Step([], [])  # a new listing began during the audit
+            return Step([], [])  # a new listing has begun during the audit
         self._last_audit = now
         self._audits += 1
         assert isinstance(self._versions, dict)
@@ -340,7 +344,7 @@ class Reflector:
         return Step([], [notice], over=True)
 
     def audit_failed(self, reason: str) -> None:
-        """Drop an audit whose request failed. The next audit begins at the usual time."""
+        """Drop an audit, because one of its requests failed. The next audit begins at the usual time."""
         self._touched = None
         self._errors[reason] += 1
 
@@ -363,7 +367,7 @@ class Reflector:
         )
 
     def _on_line(self, line: bytes, events: list[Event], notices: list[Notice], now: float) -> Step | None:
-        """Add the events of a line to `events`. Return a `Step` if the line ends the watch."""
+        """Add the events in a line to `events`. Return a `Step` if the line ends the watch, else None."""
         try:
             event = _EVENTS.decode(line)
             if event.type == "BOOKMARK":
@@ -375,7 +379,7 @@ class Reflector:
                 self._last_event = now
             else:
                 raise msgspec.ValidationError(f"type {event.type!r} is unknown")
-        except msgspec.DecodeError as error:  # ValidationError is a subclass
+        except msgspec.DecodeError as error:  # msgspec.ValidationError is a subclass
             text = f"a watch sent an invalid event: {error}; {_excerpt(line)}"
             return self._fail("decode", text, now, relist=True)
         self._delivered = True
@@ -391,7 +395,8 @@ class Reflector:
             events.extend(self._begin_listing())
             listing = self._listing = self._listing if self._listing is not None else self._no_versions()
             if event.type == "DELETED":
-                # Within a listing, no event reports a deletion, and the listing may already contain the object.
+                # A listing has no event for a deleted object. So the object is only removed, if the listing contains it
+                # already.
                 listing.pop(ref, None)
                 self._late_deletes.add(ref)
             else:
@@ -424,16 +429,16 @@ class Reflector:
             notices.extend(finished)
 
     def _on_error(self, refusal: "_Refusal", now: float) -> Step:
-        """Process an ERROR event, which ends a watch that began with status 200.
+        """Process an ERROR event, with which a server ends a watch that began with status 200.
 
-        For example, the server sends "resource version too old" this way.
+        For example, the server reports in this way that the resource version is too old.
         """
         seconds = refusal.details.retry_after_s if refusal.details is not None else None
         if self._state is State.INITIAL_WATCH:
-            # If the storage of a server doesn't support WatchList, the server always answers with ERROR.
+            # A server whose storage doesn't support WatchList always answers with ERROR.
             self._watch_list = False
-        # List again after two errors at the same version, because old servers send code 500 instead of 410 for a
-        # version that is too old.
+        # After two errors at the same version, the objects are listed again: for a version that is too old, old servers
+        # send the code 500 instead of 410.
         self._fruitless_errors += 1
         return self._refused(refusal.code or 500, refusal, seconds, now, relist=self._fruitless_errors > 1)
 
@@ -441,7 +446,7 @@ class Reflector:
         self, status: int, refusal: "_Refusal", retry_after_s: int | None, now: float, *, relist: bool = False
     ) -> Step:
         text = f"{status} {refusal.reason or _phrase(status)}: {refusal.message or 'no message'}"
-        # True if the server rejects the version, the continue token or WatchList, so that waiting would not help.
+        # True if the server rejects the version, the continue token or WatchList. Then waiting doesn't help.
         hopeless = 400 <= status < 500 and status not in _PASSING
         pause = True
         if self._state is State.INITIAL_WATCH:
@@ -461,7 +466,7 @@ class Reflector:
     ) -> Step:
         """Count a failure, set the pause, and return a notice if the reason is new.
 
-        After a failed WatchList, the next listing is by pages."""
+        After a WatchList that failed, the next listing is by pages."""
         self._opened_at = None
         event = {State.WATCHING: "watch failed", State.INITIAL_WATCH: "WatchList failed"}.get(
             self._state, "list failed"
@@ -477,9 +482,9 @@ class Reflector:
         self._errors[reason] += 1
         news = self._problem is None or self._problem[0] != reason
         if news and event == "watch expired":
-            # After an API server restarts, it doesn't know the version of a kind that had no changes. After a long
-            # outage, the pause has grown. Without the next line, the reflector would wait half a minute although the
-            # server works again.
+            # An API server that has restarted doesn't know the version of a kind without changes. After a long outage,
+            # the pause is long. Without the next line, the reflector would wait for half a minute, although the server
+            # works again.
             self._backoff.restart(now)
         if pause:
             asked_s = min(retry_after_s or 0, self._figures.retry_after_most_s)
@@ -522,7 +527,7 @@ class Reflector:
 
 
 class _Number:
-    """Only the number of objects, in place of their versions."""
+    """Counts objects, in place of `_Versions`."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -543,7 +548,7 @@ _Versions = dict[Ref, str] | _Number
 class Backoff:
     """The pause after a failure. It is a random time between the base and twice the base.
 
-    The base doubles after each failure.
+    The base doubles after each failure, up to a limit.
     """
 
     def __init__(self, figures: Figures, random: Random) -> None:
@@ -554,26 +559,26 @@ class Backoff:
         self._restarted = float("-inf")
 
     def next(self, now: float) -> float:
-        """Return the seconds to wait from `now`."""
+        """Return how many seconds to wait from `now` on."""
         if now - self._last > self._figures.backoff_reset_s:
             self._base_s = self._figures.backoff_first_s
         delay_s = self._base_s * self._random.uniform(1, 2)
         self._base_s = min(self._base_s * 2, self._figures.backoff_last_s / 2)
-        self._last = now + delay_s  # the quiet time begins when the next try may begin
+        self._last = now + delay_s  # the time without failures begins when the next request may be sent
         return delay_s
 
     def restart(self, now: float) -> None:
         """Reset the pause to its first value, because the server works again.
 
-        This happens at most once per `backoff_reset_s`, because a server may fail and come back again and again.
+        The pause is reset at most once every `backoff_reset_s`, because a server may fail and recover again and again.
         """
         if now - self._restarted > self._figures.backoff_reset_s:
             self._restarted = now
             self._base_s = self._figures.backoff_first_s
 
 
-# These statuses are temporary: the same request may succeed later, or at another server. Other 4xx statuses mean that
-# the request itself is wrong.
+# Statuses after which the same request may succeed later, or at another server. All other 4xx statuses mean that the
+# request itself is wrong.
 _PASSING = frozenset({401, 403, 408, 425, 429})
 
 
@@ -584,7 +589,7 @@ class _ListMeta(msgspec.Struct, rename="camel", gc=False):
 
 class _Page(msgspec.Struct, gc=False):
     metadata: _ListMeta
-    # No default, so that a Status object with HTTP status 200 isn't read as an empty list.
+    # This field has no default, so that a Status object with HTTP status 200 isn't read as an empty list.
     items: list[msgspec.Raw] | None
 
 
@@ -607,7 +612,7 @@ class _Details(msgspec.Struct, gc=False):
 
 
 class _Refusal(msgspec.Struct, gc=False):
-    """The fields of a Status object that are read."""
+    """The fields of a Status object that pydns reads."""
 
     message: str | None = None
     reason: str | None = None
@@ -636,5 +641,5 @@ _STATUSES: frozenset[Any] = frozenset(HTTPStatus)
 
 
 def _excerpt(body: bytes) -> str:
-    """Return the start of a body for a message. It is long enough to show that a proxy has sent an HTML page."""
+    """Return the beginning of a body, for a message. It shows, for example, that a proxy has sent an HTML page."""
     return repr(" ".join(body[:80].decode("utf-8", "replace").split()))

@@ -1,16 +1,16 @@
 """The Kubernetes DNS specification, version 1.1.0, as functions that turn objects into records.
 
 Section numbers refer to https://github.com/kubernetes/dns/blob/master/docs/specification.md. If the specification says
-nothing about a case, the records are the same as in CoreDNS, because clients depend on them. These names are relative
-to the cluster domain:
+nothing about a case, the records are the same as in CoreDNS, because clients depend on them. The names that objects
+have, relative to the cluster domain, are:
 
     SVC.NS.svc                     a Service
     _PORT._PROTOCOL.SVC.NS.svc     a named port of a Service
     ENDPOINT.SVC.NS.svc            a ready endpoint of a Service: ENDPOINT is its hostname, or its dashed IP address
     DASHED-IP.NS.pod               a pod
 
-A Service of any type except ExternalName has names for its endpoints. The functions here turn objects into RRsets. They
-don't know earlier states of the objects.
+The endpoints of a Service have names unless the Service is of type ExternalName. The functions of this module don't
+know earlier states of the objects.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
@@ -25,28 +25,28 @@ from pydns.kube.objects import Endpoint, EndpointSlice, Port, Service
 _Item = TypeVar("_Item", bound=Hashable)
 
 VERSION: Final = b"1.1.0"
-_VERSION_TTL_S = 28800  # the TTL in section 2.2
+_VERSION_TTL_S = 28800  # the TTL of the record dns-version in section 2.2
 _SRV_PRIORITY: Final = 0
 
-# Limits for the records of one Service, in octets. Without these limits, a Service could have a record for each
-# endpoint and port, and the API allows 1,000 × 20,000 of these.
+# Limits for the records of one Service, in octets. Without them, a Service could have a record for each pair of an
+# endpoint and a port, and the API allows 1,000 × 20,000 such pairs.
 _MESSAGE: Final = 0xFFFF  # the largest DNS message; a longer answer can't be sent
-# The answers for all ports of a headless Service share one budget. The SRV answers for all its endpoints share another
-# one.
+# The answers for all ports of a headless Service may have this many octets together, and so may the SRV answers for all
+# its endpoints.
 _BUDGET: Final = 4 << 20
-_LEAST: Final = 512  # every answer may have this many octets, even if there are too many answers for the budget
-_RECORD = 12  # octets of a record before its RDATA, with a compressed owner
-_LEAST_RECORD, _MOST_RECORD = _RECORD + 4, _RECORD + 16  # octets of an A record, and of an AAAA record
+_LEAST: Final = 512  # every answer may have this many octets, even if there are too many answers for `_BUDGET`
+_RECORD = 12  # octets of a record before its RDATA, if its owner is compressed
+_LEAST_RECORD, _MOST_RECORD = _RECORD + 4, _RECORD + 16  # octets of an A record, and octets of an AAAA record
 _SRV_FIXED: Final = _RECORD + 6  # octets of an SRV record before its target
-_FEW_PORTS = 8  # maximum ports of ordinary endpoints
-_HOSTS = 64  # maximum endpoints in one `Hosts`
+_FEW_PORTS = 8  # maximum number of ports that ordinary endpoints have
+_HOSTS = 64  # maximum number of endpoints in one `Hosts`
 _LENGTHS: Final = [bytes([length]) for length in range(256)]
 
 
 class Schema(NamedTuple):
-    """The values on which records depend, in addition to objects."""
+    """The values on which the records of objects depend, besides the objects."""
 
-    domain: bytes  # the cluster domain, wire form, lower case
+    domain: bytes  # the cluster domain in wire form and lower case
     ttl_s: int = 5
 
 
@@ -86,8 +86,9 @@ def pointers(
     """Yield pairs of an address and a name, for PTR records (sections 2.3.3 and 2.4.3).
 
     A ClusterIP gets the name of the Service. The address of an endpoint gets the name of the endpoint, if `may_point`
-    allows it. Users who can write EndpointSlices choose these addresses, so `may_point` limits them. A pair may occur
-    more than once. If several Services give names to one address, the caller must merge these names.
+    allows it. Users who can write EndpointSlices can choose any address for an endpoint, so `may_point` limits these
+    addresses. A pair may occur more than once. If several Services give names to one address, the caller must merge the
+    names.
     """
     if service.external_name is not None:
         return
@@ -101,11 +102,11 @@ def pointers(
 
 
 def pointer_rrset(schemas: Sequence[Schema], address: bytes, targets: Iterable[bytes]) -> RRset:
-    """Return the PTR records of an address, in a fixed order. Each domain has one of the `schemas`.
+    """Return the PTR records of an address, in a fixed order. `schemas` contains the schema of each domain.
 
-    If the address is a ClusterIP, its only PTR record has the name of the Service, as in CoreDNS. The names of
+    If the address is a ClusterIP, its only PTR record leads to the name of the Service, as in CoreDNS. Names of
     endpoints with this address are left out. A name in an external zone is used only if no name is in a cluster domain.
-    If there are several such names, only the first one is used.
+    Of several names in external zones, only the first one is used.
     """
     found = tuple(targets)
     ttl_s = schemas[0].ttl_s
@@ -118,7 +119,7 @@ def pointer_rrset(schemas: Sequence[Schema], address: bytes, targets: Iterable[b
     inner_last = sorted(schemas, key=lambda each: len(each.domain))
     inside = {target: each for each in inner_last for target in found if name.is_at_or_below(target, each.domain)}
     found = tuple([each for each in found if each in inside]) or found[:1]
-    # SVC.NS.svc has three labels; names of endpoints have one more
+    # the name of a Service, SVC.NS.svc, has three labels below the domain; names of endpoints have four
     services = [each for each in found if each in inside and _depth(each) == _depth(inside[each].domain) + 3]
     found = tuple(services) or found
     ends = accumulate([_RECORD + len(each) for each in found])
@@ -131,31 +132,35 @@ def _depth(owner: bytes) -> int:
 
 
 def pod_name(schema: Schema, namespace: str, address: bytes) -> bytes:
-    """Return the name of a pod's address below its namespace.
+    """Return the name that the address of a pod has below the pod's namespace.
 
-    CoreDNS has these names, but the current specification doesn't define them.
+    The current specification doesn't define such names, but CoreDNS has them.
     """
     return _child(pod_namespace_name(schema, namespace), dashed(address))
 
 
 def namespace_name(schema: Schema, namespace: str) -> bytes:
-    """Return the parent name of all Services of a namespace. This name exists as long as the namespace exists."""
+    """Return the name directly above the names of all Services in a namespace.
+
+    It exists as long as the namespace exists.
+    """
     return _child(_child(schema.domain, "svc"), namespace)
 
 
 def pod_namespace_name(schema: Schema, namespace: str) -> bytes:
-    """Return the parent name of all pods of a namespace."""
+    """Return the name directly above the names of all pods in a namespace."""
     return _child(_child(schema.domain, "pod"), namespace)
 
 
 def infrastructure_rrsets(
     schema: Schema, zones: Iterable[bytes], nameservers: Iterable[bytes], addresses: Iterable[bytes]
 ) -> Iterator[RRset]:
-    """Yield the TXT record of dns-version (section 2.2), and the NS records of all zones, with their glue.
+    """Yield the TXT record of dns-version (section 2.2), and the NS records of all zones with their additional
+    addresses.
 
-    `nameservers` are the names of the Services that have this DNS server as an endpoint. If there is no such Service,
-    the only nameserver is ns.dns, with the address records in `addresses`. Otherwise the name `dns` must not exist,
-    because NODATA for `dns` would end the search of clients with musl.
+    `nameservers` contains the names of the Services that have this DNS server as an endpoint. Without such a Service,
+    the only nameserver is ns.dns, with the address records in `addresses`. With such a Service, the name `dns` must not
+    exist, because NODATA for `dns` would end the search of clients with musl.
     """
     names, found = tuple(nameservers), tuple(addresses)
     glue = tuple([rrset for each in names for rrset in _by_family(each, schema.ttl_s, found)])
@@ -167,41 +172,41 @@ def infrastructure_rrsets(
 
 
 def version_rrset(zone: bytes, version: bytes) -> RRset:
-    """Return the TXT record with the version of a zone's schema (section 2.2)."""
+    """Return the TXT record dns-version of a zone, which contains the version of the specification (section 2.2)."""
     return RRset(_child(zone, "dns-version"), TXT, _VERSION_TTL_S, (txt(version),))
 
 
 def nameserver_name(schema: Schema) -> bytes:
-    """Return the name in SOA and NS records if no Service has this DNS server as an endpoint."""
+    """Return the nameserver in SOA and NS records for the case that no Service has this DNS server as an endpoint."""
     return _child(_child(schema.domain, "dns"), "ns")
 
 
 def hostmaster_name(schema: Schema) -> bytes:
-    """Return the name of the mailbox in SOA records."""
+    """Return the mailbox in SOA records, as a name."""
     return _child(schema.domain, "hostmaster")
 
 
 def infrastructure_names(schema: Schema) -> list[bytes]:
-    """Return the names that exist even in an empty cluster: `svc` and `pod`."""
+    """Return the names that exist even in an empty cluster: `svc` and `pod` below the domain."""
     return [_child(schema.domain, "svc"), _child(schema.domain, "pod")]
 
 
 class _Ready(NamedTuple):
-    """The ready endpoints of a Service, merged from its slices. Dicts are used as sets that keep the order.
+    """The ready endpoints of a Service, merged from its slices. A dict with values of None is used as a set that keeps
+    the order.
 
-    Most slices of a Service have equal lists of ports. So each different list gets a number, to which endpoints refer.
-    So this structure has no entry for each pair of an endpoint and a port, and its size is linear in the size of the
-    slices.
+    Most slices of a Service have equal lists of ports. So each different list has a number, and endpoints refer to the
+    number. There is no entry for each pair of an endpoint and a port, so the size is linear in the size of the slices.
     """
 
     slices: list[tuple[EndpointSlice, list[str]]]  # each slice with the labels of its endpoints
-    lists: list[tuple[Port, ...]]  # the different lists of ports
-    by_label: dict[str, dict[bytes, None]]  # endpoint label -> addresses
-    first: dict[str, int]  # endpoint label -> number of the port list in the first slice that has the label
-    several: dict[str, dict[int, None]]  # endpoint label -> numbers of its port lists, if it has more than one
+    lists: list[tuple[Port, ...]]  # the different lists of ports; the index of a list is its number
+    by_label: dict[str, dict[bytes, None]]  # label of an endpoint -> its addresses
+    first: dict[str, int]  # label of an endpoint -> number of the list of ports in the first slice that has the label
+    several: dict[str, dict[int, None]]  # label of an endpoint -> numbers of its lists of ports, if it has several
 
     def ports(self, label: str) -> Iterator[Port]:
-        """Yield the ports of an endpoint. A port may occur more than once."""
+        """Yield the ports of the endpoint with a label. A port may occur more than once."""
         return chain.from_iterable([self.lists[each] for each in self.several.get(label) or (self.first[label],)])
 
 
@@ -232,14 +237,14 @@ def _merge(slices: Iterable[EndpointSlice]) -> _Ready:
 def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRset]:
     """Yield the RRsets of section 2.3.
 
-    As in CoreDNS, the name of the Service also has an SRV record for every port. The tool peer-finder needs these
+    As in CoreDNS, the name of the Service has an SRV record for every port, too. The tool peer-finder needs these
     records.
     """
     addresses = _by_family(owner, schema.ttl_s, service.cluster_ips)
     yield from addresses
     if not service.cluster_ips:
         return
-    # Owner -> port numbers; a manifest may contain two ports with the same name.
+    # Owner -> port numbers. In a manifest, two ports may have the same name.
     by_port: dict[bytes, dict[int, None]] = {}
     if service.ports:
         by_port[owner] = dict.fromkeys([port.number for port in service.ports])
@@ -258,12 +263,15 @@ def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRse
 
 
 def headless_name_rrsets(schema: Schema, owner: bytes, slices: Iterable[EndpointSlice]) -> Iterator[RRset]:
-    """Yield the RRsets of a headless Service with the name `owner` and of its ports. Endpoints are left out."""
+    """Yield the RRsets of a headless Service with the name `owner`, and of its ports.
+
+    Those of endpoints are left out.
+    """
     yield from _headless(schema, owner, _merge(slices))
 
 
 def narrowed_rrsets(schema: Schema, owner: bytes, service: bytes, slices: Iterable[EndpointSlice]) -> Iterator[RRset]:
-    """Yield addresses and SRV records of some endpoints of the headless Service `service`, under another name."""
+    """Yield the address and SRV records of some endpoints of the headless Service `service`, with the owner `owner`."""
     ready = _merge(slices)
     yield from _by_family(owner, schema.ttl_s, dict.fromkeys([a for found in ready.by_label.values() for a in found]))
     everything = ((label, port.number) for label in ready.by_label for port in ready.ports(label))
@@ -271,12 +279,12 @@ def narrowed_rrsets(schema: Schema, owner: bytes, service: bytes, slices: Iterab
 
 
 def _headless(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
-    """Yield the RRsets of section 2.4. Without a ready endpoint, the name of the Service doesn't exist."""
+    """Yield the RRsets of section 2.4, or none if no endpoint is ready: then the name of the Service doesn't exist."""
     yield from _by_family(owner, schema.ttl_s, dict.fromkeys([a for found in ready.by_label.values() for a in found]))
     targets: dict[str, tuple[bytes, tuple[RRset, ...]]] = {}
     everything = ((label, port.number) for label in ready.by_label for port in ready.ports(label))
     yield from _endpoint_srv(schema, owner, owner, everything, ready, targets, _MESSAGE)
-    # Port name and protocol -> pairs of the index of a slice and a port number.
+    # Name and protocol of a port -> pairs of the index of a slice and a port number.
     by_port: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for at, (each, labels) in enumerate(ready.slices):
         for port in each.ports if labels else ():
@@ -305,8 +313,8 @@ def _endpoint_srv(
 ) -> Iterator[RRset]:
     """Yield an RRset with as many SRV records as fit into `room` octets.
 
-    `found` contains pairs of an endpoint label and a port number. `targets` is a cache for several calls: label -> name
-    and address records.
+    `found` contains pairs: the label of an endpoint, and a port number. `targets` is a cache for several calls: label
+    of an endpoint -> its name and its address records.
     """
     pairs, more = _distinct(found, room // (_SRV_FIXED + len(service) + 2) + 1)
     records: list[tuple[int, bytes]] = []
@@ -337,10 +345,10 @@ def _endpoint_srv(
 
 
 def _hosts(schema: Schema, owner: bytes, slices: Sequence[EndpointSlice]) -> list[Hosts]:
-    """Return the records of all endpoints if all are ordinary, else an empty list.
+    """Return the records of all endpoints, or an empty list if not all endpoints are ordinary.
 
-    `_endpoints` handles all other cases. Endpoints are ordinary if they have the same few ports, and if no two of them
-    have the same label. Nearly all endpoints of a large cluster are ordinary.
+    Endpoints are ordinary if they have the same few ports, and if no two of them have the same label. Nearly all
+    endpoints of a large cluster are ordinary. `_endpoints` makes the records of all others.
     """
     if not slices or len(slices[0].ports) > _FEW_PORTS:
         return []
@@ -371,8 +379,8 @@ def _endpoints(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
     room = _room(len(ready.by_label))
     most = room // (_SRV_FIXED + len(owner) + 2) + 1
     first, several = ready.first, ready.several
-    listed = -1  # number of the port list from which `fixed` was made
-    fixed: list[bytes] = []  # RDATA of SRV records, without the target
+    listed = -1  # the number of the list of ports from which `fixed` was made
+    fixed: list[bytes] = []  # the RDATA of an SRV record for each port, without the target
     more = False
     for label, addresses in ready.by_label.items():
         endpoint = _endpoint_name(owner, label)
@@ -408,14 +416,14 @@ def _by_family(
 
 
 def _room(answers: int) -> int:
-    """Return how many octets of records an answer may have if there are `answers` answers."""
+    """Return how many octets of records an answer may have if `answers` answers share the budget."""
     return min(_MESSAGE, max(_LEAST, _BUDGET // max(answers, 1)))
 
 
 def _distinct(items: Iterable[_Item], wanted: int) -> tuple[dict[_Item, None], bool]:
-    """Return about `wanted` different items in their order, and whether more items follow.
+    """Return about `wanted` different items in their order, and whether more items come after them.
 
-    At most four times `wanted` items are read, so repeated items don't make this function slow.
+    At most four times `wanted` items are read, so that repeated items don't make this function slow.
     """
     rest = iter(items)
     found = dict.fromkeys(islice(rest, wanted))
@@ -425,9 +433,9 @@ def _distinct(items: Iterable[_Item], wanted: int) -> tuple[dict[_Item, None], b
 
 
 def _weight(records: int) -> int:
-    """Return the weight of each SRV record in an answer. All records have the same weight.
+    """Return the weight that each of the `records` SRV records in an answer has.
 
-    The sum of the weights is about 100, as in CoreDNS. Unlike in CoreDNS, a weight is never 0.
+    The sum of the weights is about 100, as in CoreDNS. But a weight is never 0, as it may be in CoreDNS.
     """
     return max(100 // records, 1)
 
@@ -437,7 +445,10 @@ def _label(endpoint: Endpoint) -> str:
 
 
 def _endpoint_name(service: bytes, label: str) -> bytes:
-    """Return the name of an endpoint. The label of an imported endpoint also contains the labels of its cluster."""
+    """Return the name of an endpoint.
+
+    `label` is the label of the endpoint. For an imported endpoint, `label` also contains the labels of its cluster.
+    """
     if "." not in label:
         return _child(service, label)
     first, _, rest = label.partition(".")

@@ -1,4 +1,4 @@
-"""The latest state of the objects of a source. The source's events (`pydns.kube.events`) keep it current.
+"""The objects of a source, as its last events (`pydns.kube.events`) describe them.
 
 A listing is merged into the store. Each object in the listing replaces the stored object. At the end of the listing,
 the store removes the objects that the listing doesn't contain. So the store never has two copies of an object, and an
@@ -12,17 +12,20 @@ from pydns.kube.producer import Change
 
 
 class Store:
-    """A mapping from references to objects, by kind."""
+    """The objects of a source, by kind and reference."""
 
     def __init__(self) -> None:
-        self.synced: set[Kind] = set()  # kinds with at least one complete listing
+        self.synced: set[Kind] = set()  # the kinds that have been listed completely at least once
         self.skipped: dict[Ref, str] = {}  # object that DNS can't use -> reason
-        self.resource_version = 0  # the highest resource version in any event
+        self.resource_version = 0  # the highest resource version that an event had
         self._objects: dict[Kind, dict[Ref, Object]] = {kind: {} for kind in Kind}
         self._unlisted: dict[Kind, set[Ref]] = {}
 
     def apply(self, event: Event) -> list[tuple[Ref, Change]]:
-        """Process an event. Return the objects that changed. An object that equals the one before isn't returned."""
+        """Process an event.
+
+        Return the objects that changed. An object that is equal to the one before isn't returned.
+        """
         match event:
             case Init(kind):
                 self._unlisted[kind] = set(self._objects[kind]) | {ref for ref in self.skipped if ref.kind is kind}
@@ -41,7 +44,10 @@ class Store:
                 return self._remove(ref)
 
     def note(self, event: Event) -> None:
-        """Process an event of a kind whose objects are kept elsewhere. Remember only the objects that can't be used."""
+        """Process an event of a kind whose objects are kept elsewhere.
+
+        Only objects that can't be used are remembered here.
+        """
         match event:
             case Init(kind):
                 self.skipped = {ref: reason for ref, reason in self.skipped.items() if ref.kind is not kind}
@@ -57,7 +63,7 @@ class Store:
                 self.skipped.pop(ref, None)
 
     def get(self, ref: Ref) -> Object | None:
-        """Return the object for a reference, or None."""
+        """Return the object to which a reference leads, or None if it doesn't exist."""
         return self._objects[ref.kind].get(ref)
 
     def objects(self, kind: Kind) -> list[Object]:
@@ -65,7 +71,7 @@ class Store:
         return list(self._objects[kind].values())
 
     def count(self, kind: Kind) -> int:
-        """Return the number of objects of a kind."""
+        """Return how many objects of a kind there are."""
         return len(self._objects[kind])
 
     def _put(self, observed: Observed) -> list[tuple[Ref, Change]]:
@@ -90,7 +96,7 @@ class Store:
         return [(ref, Change(before, None))]
 
     def _see(self, resource_version: str) -> None:
-        # Resource versions are numbers that grow. The API promises this since Kubernetes 1.35. Older versions behave
-        # the same in practice.
+        # Resource versions are numbers that grow. The API promises this since Kubernetes 1.35, and in practice older
+        # versions do the same.
         if resource_version.isdecimal():
             self.resource_version = max(self.resource_version, int(resource_version))

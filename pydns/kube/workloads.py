@@ -1,23 +1,23 @@
-"""Turns manifests into the objects of a cluster, as the API server and the controllers would complete them.
+"""Turns manifests into the objects of a cluster, completed as the API server and the controllers would do it.
 
-This module copies the behaviour of the control plane for Services, Pods, EndpointSlices, legacy Endpoints and
-Namespaces. It doesn't read files. `read` checks one document. `build` makes the cluster from all valid objects, and
-never fails. Rules:
+This module does what the control plane does with Services, Pods, EndpointSlices, legacy Endpoints and Namespaces. It
+reads no files. `read` checks one document. `build` makes the objects of the cluster from all valid manifests, and never
+fails. Rules:
 
-1. A Service without a ClusterIP gets a ClusterIP for each of its IP families (`cluster_ips`). Headless and
-   ExternalName Services get no ClusterIP.
+1. A Service without a ClusterIP gets a ClusterIP for each of its IP families (`cluster_ips`), unless it is headless or
+   of type ExternalName.
 2. A Service with a selector gets the EndpointSlices that the EndpointSlice controller would make from the Pods.
-3. A Service without a selector gets slices made from the Endpoints with the same name, as by the EndpointSliceMirroring
-   controller. Endpoints without such a Service have no effect. A slice may have any size, because splitting it at 100
-   endpoints would change no record.
+3. A Service without a selector gets the slices that the EndpointSliceMirroring controller would make from the Endpoints
+   with the same name. Endpoints without such a Service have no effect. A slice may have any size, because splitting it
+   at 100 endpoints would change no record.
 4. EndpointSlices in manifests are used unchanged, with one exception. A dump of a cluster contains slices that the
-   controllers of rules 2 and 3 wrote. If these rules make slices for the same Service, the new slices replace those in
-   the dump.
+   controllers of rules 2 and 3 have written. If these rules make slices for the same Service, the slices in the dump
+   are left out.
 5. The namespace of every object exists, even if it has no manifest. An object without a namespace is in `default`.
-6. If an object occurs twice, the last one is used, as with `kubectl apply -f DIR`.
+6. If an object has several manifests, the last one is used, as with `kubectl apply -f DIR`.
 7. A Pod without conditions is ready if its phase is Running or missing. A Pod written by hand has no conditions and no
    phase.
-8. If records depend on a field that is null, empty or missing, the field gets the API server's default.
+8. A field on which records depend gets the API server's default if it is null, empty or missing.
 """
 
 import re
@@ -38,34 +38,34 @@ from pydns.kube.objects import Observed, Ref
 
 
 class Manifest(NamedTuple):
-    """An object that has passed all checks."""
+    """The manifest of an object that has passed all checks."""
 
     kind: str
-    namespace: str  # empty for a Namespace
+    namespace: str  # the namespace of the object; empty for a Namespace
     name: str
     labels: Mapping[str, str]
-    source: dict[str, Any]  # the object in the manifest, with its namespace added and its resourceVersion removed
-    read: Any  # the fields that the rules need: a _Service, _Pod, _Endpoints or _Object
+    source: dict[str, Any]  # the object as in the manifest, with its namespace and without its resourceVersion
+    read: Any  # the fields that the rules need, as a _Service, _Pod, _Endpoints or _Object
 
 
 class Fault(NamedTuple):
-    """A mistake in an object, and the path of the mistake in the document."""
+    """A mistake in an object, and the path in the document that leads to it."""
 
     path: Path
     reason: str
 
 
 class Ignored(NamedTuple):
-    """An object that doesn't affect DNS."""
+    """An object that doesn't affect DNS, for example a Deployment."""
 
     kind: str
 
 
 def read(document: Any, kinds: Collection[Kind] = RECORD_KINDS) -> Iterator[Manifest | Fault | Ignored]:
-    """Yield the objects of one document. For a List, these are all its items. An empty document has no objects.
+    """Yield the objects of one document. The objects of a List are its items. An empty document has no objects.
 
-    Optional kinds are read only if they are in `kinds`. Only the fields that rules or records need are checked. Objects
-    of other kinds, such as Deployments, aren't checked at all. For a faulty object, one fault is yielded.
+    Optional kinds are read only if they are in `kinds`. Only the fields that rules or records need are checked, and
+    objects of kinds that don't affect DNS aren't checked. For an object with mistakes, one `Fault` is yielded.
     """
     if document is not None:
         unread = frozenset(kind.value for kind in OPTIONAL_KINDS if kind not in kinds)
@@ -76,10 +76,10 @@ _T = TypeVar("_T")
 
 
 class Memory:
-    """The results of the last `build`. The next `build` reuses the results for unchanged manifests.
+    """Results of the last call of `build`, which the next call reuses for manifests that haven't changed.
 
-    A manifest is unchanged if it is the same Python object. The keys contain ids of objects. Each result is stored with
-    these objects, so their ids stay valid.
+    A manifest hasn't changed if it is the same Python object. The keys contain ids of such objects. Each result is
+    stored together with these objects, so that their ids stay valid.
     """
 
     def __init__(self) -> None:
@@ -87,13 +87,13 @@ class Memory:
         self._now: dict[tuple[object, ...], tuple[object, Any]] = {}
 
     def begin(self) -> None:
-        """Forget the results that the last `build` didn't use."""
+        """Forget the results that the last call of `build` didn't use."""
         self._before, self._now = self._now, {}
 
     def recall(self, key: tuple[object, ...], parts: object, make: Callable[[], _T]) -> _T:
-        """Return the stored result for `key`. If there is none, call `make` and store its result.
+        """Return the stored result for `key`. If no result is stored, call `make`, and store its result.
 
-        `parts` contains the objects whose ids are in the key.
+        `parts` contains the objects whose ids are in `key`.
         """
         found = self._now[key] = self._before.get(key) or (parts, make())
         made: _T = found[1]
@@ -109,10 +109,9 @@ def build(
 ) -> dict[Ref, Observed]:
     """Return every object of the cluster that `manifests` describe.
 
-    If an object has several manifests, the last one is used. `labels` selects Services, EndpointSlices and Pods, as an
-    API server does. Slices made from Pods have the labels of their Service. Slices made from Endpoints have the labels
-    of these Endpoints. `labels` doesn't change which Pods are endpoints of a Service. Calls with the same `memory` must
-    have the same `options`.
+    `labels` selects Services, EndpointSlices and Pods, as an API server does. For this, slices made from Pods have the
+    labels of their Service, and slices made from Endpoints have the labels of the Endpoints. But Pods that aren't
+    selected are still endpoints of their Services. Calls with the same `memory` must have the same `options`.
     """
     memory = memory or Memory()
     memory.begin()
@@ -152,7 +151,7 @@ def build(
 
 
 def _labels_of_namespace(name: str, known: Mapping[tuple[str, str, str], Manifest]) -> dict[str, str]:
-    """Return the labels of a Namespace, and the label that the API server adds to every Namespace."""
+    """Return the labels of a Namespace, with the label that the API server adds to every Namespace."""
     written = known.get(("Namespace", "", name))
     return {**(written.labels if written is not None else {}), "kubernetes.io/metadata.name": name}
 
@@ -183,7 +182,8 @@ def _with_ips(service: dict[str, Any], ips: list[str]) -> dict[str, Any]:
 def _derived_slices(
     of_kind: dict[str, list[Manifest]], known: dict[tuple[str, str, str], Manifest], memory: Memory
 ) -> Iterator[dict[str, Any]]:
-    # (namespace, label key, label value) -> Pods. With this index, a Service needn't be compared with every Pod.
+    # (namespace, key and value of a label) -> the Pods with this label. So a Service needn't be compared with every
+    # Pod.
     labelled: dict[tuple[str, str, str], list[Manifest]] = {}
     for pod in of_kind["Pod"]:
         for key, value in pod.labels.items():
@@ -238,7 +238,7 @@ def _ports(spec: "_ServiceSpec", pod: "_PodSpec") -> "tuple[_Port, ...]":
     found = []
     for port in spec.ports or ():
         protocol = port.protocol or "TCP"
-        number = port.target_port or port.port  # 0 and "" mean that the field is missing
+        number = port.target_port or port.port  # 0 and "" are treated like a missing field
         if isinstance(number, str):
             named = pod.named_ports.get((number, protocol))
             if named is None:
@@ -275,7 +275,7 @@ class _Port(NamedTuple):
 def _slice(
     owner: Manifest, controller: str, family: str, ports: tuple[_Port, ...], endpoints: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    # The name depends on the ports, not on Pods. So if a Pod starts or ends, the slice keeps its name.
+    # The name depends on the ports, but not on the Pods. So if a Pod starts or ends, the slice keeps its name.
     suffix = blake2b(repr(ports).encode(), digest_size=3).hexdigest()
     return {
         "metadata": {
@@ -294,14 +294,15 @@ _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 _SLICE_CONTROLLER = "endpointslice-controller.k8s.io"
 _MIRRORING_CONTROLLER = "endpointslicemirroring-controller.k8s.io"
 _SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
-_LEADER = "control-plane.alpha.kubernetes.io/leader"  # marks Endpoints that are used as a lock for leader election
+_LEADER = "control-plane.alpha.kubernetes.io/leader"  # the annotation of Endpoints that are a lock for leader election
 
 
 def _family(address: str) -> str:
     return "IPv6" if ":" in address else "IPv4"
 
 
-# These structs contain the fields that the rules need. The structs in `objects` contain the fields for records.
+# The next structs contain the fields that the rules need. The structs in `pydns.kube.objects` contain the fields that
+# records need.
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -347,7 +348,7 @@ class _ServiceSpec(msgspec.Struct, rename="camel"):
     def families(self) -> list[str]:
         """Return the IP families of a Service: those in `ipFamilies` and those of its addresses. The default is IPv4.
 
-        A dual-stack policy adds the missing families.
+        If the Service has a dual-stack policy, the missing family is added.
         """
         asked = list(dict.fromkeys([*(self.ip_families or ()), *map(_family, self.addresses)])) or ["IPv4"]
         if self.ip_family_policy in ("PreferDualStack", "RequireDualStack"):
@@ -379,10 +380,10 @@ class _PodSpec(msgspec.Struct, rename="camel"):
 
     @property
     def named_ports(self) -> dict[tuple[str, str], int]:
-        """Return a mapping from port name and protocol to port number.
+        """Return a dict: name and protocol of a port -> its number.
 
-        If several ports have the same name, the first one is used. Ports of an init container are included only if it
-        is a sidecar.
+        If several ports have the same name, the first one is used. Ports of an init container are left out, unless the
+        container is a sidecar.
         """
         sidecars = [each for each in self.init_containers or () if each.restart_policy == "Always"]
         ports = [port for each in [*(self.containers or ()), *sidecars] for port in each.ports or ()]
@@ -452,13 +453,13 @@ class _Endpoints(msgspec.Struct):
 _KINDS = RECORD_KINDS + OPTIONAL_KINDS
 _READ: dict[str, tuple[tuple[str, ...], type[Any]]] = {
     **{kind.value: (kind.api_versions, _Object) for kind in _KINDS},
-    # Kinds whose fields the rules read.
+    # The kinds whose fields the rules read.
     "Endpoints": (("v1",), _Endpoints),
     "Pod": (("v1",), _Pod),
     "Service": (("v1",), _Service),
 }
 _CLUSTER_WIDE = frozenset(kind.value for kind in _KINDS if not kind.row.is_namespaced)
-# The kinds whose objects are used unchanged.
+# The kinds whose objects are used as they are in the manifest.
 _AS_WRITTEN = [kind for kind in _KINDS if kind not in (Kind.NAMESPACE, Kind.SERVICE, Kind.ENDPOINT_SLICE)]
 _FAMILIES = ("IPv4", "IPv6")
 _POLICIES = (None, "SingleStack", "PreferDualStack", "RequireDualStack")
@@ -480,12 +481,13 @@ def _read(
         if not isinstance(items, list):
             yield Fault((*path, "items"), f"{kind}: items is {_describe(items)}, wanted a list")
             return
-        # In a ServiceList from the API, for example, items have no kind and no apiVersion. kubectl adds both.
+        # In a list from the API, such as a ServiceList, the items have no kind and no apiVersion. kubectl adds both.
         inherited = {} if kind == "List" else {"kind": kind.removesuffix("List"), "apiVersion": api_version}
         for index, item in enumerate(items):
             yield from _read(item, (*path, "items", index), inherited, unread)
     elif kind not in _READ or kind in unread or _group(api_version) not in ("", _group(_READ[kind][0][0])):
-        yield Ignored(kind)  # pydns doesn't read the kind, or the kind is in another API group, like Knative's Service
+        # Pydns doesn't read this kind, or another API group has a kind with this name, such as Knative's Service.
+        yield Ignored(kind)
     else:
         yield _check(document, kind, path)
 
@@ -513,9 +515,10 @@ def _check(document: dict[str, Any], kind: str, path: Path) -> Manifest | Fault 
     labels = made.metadata.labels or {}
     manifest = Manifest(kind, namespace, made.metadata.name, labels, document, made)
     if kind == "EndpointSlice" and document.get("addressType") == "FQDN":
-        return Ignored(kind)  # such a slice is valid, but has no records
+        return Ignored(kind)  # a slice with this address type is valid, but has no records
     if kind == "Endpoints" and not name.is_kubernetes_label(manifest.name):
-        return Ignored(kind)  # a lock such as k8s.io-minikube-hostpath: no Service can have such a name
+        # These Endpoints are a lock, such as k8s.io-minikube-hostpath: no Service can have such a name.
+        return Ignored(kind)
     for where, reason in _faults(manifest):
         return Fault((*path, *where), f"{called}: {reason}")
     return manifest
@@ -524,7 +527,7 @@ def _check(document: dict[str, Any], kind: str, path: Path) -> Manifest | Fault 
 def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
     """Return an object with the name, the namespace and the defaults that the API server would add.
 
-    Defaults replace null or empty fields. Values of a wrong type are kept, and `_check` reports them.
+    Defaults replace fields that are null or empty. A value of a wrong type is kept, and `_check` reports it.
     """
     metadata = document.get("metadata")
     if isinstance(metadata, dict):
@@ -533,8 +536,8 @@ def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
             kept["namespace"] = kept.get("namespace") or "default"
         prefix = kept.get("generateName")
         if not kept.get("name") and isinstance(prefix, str) and prefix:
-            # The API server adds a random suffix. Here, the suffix is a hash, so that the name is the same after a
-            # restart.
+            # The API server adds a random suffix to `generateName`. Here, the suffix is a hash, so that the name is the
+            # same after a restart.
             kept["name"] = prefix[: _LONGEST_NAME - _SUFFIX] + _digest(document)
         document = {**document, "metadata": kept}
     for path in _TEXTS_BY_KEY:
@@ -546,20 +549,20 @@ def _with_defaults(document: dict[str, Any], kind: str) -> dict[str, Any]:
 def _digest(document: dict[str, Any]) -> str:
     try:
         text = repr(document)
-    except RecursionError:  # repr() fails for some deeply nested values that the reader accepts
+    except RecursionError:  # repr() fails for some deeply nested values that the reader of documents accepts
         text = ""
     return blake2b(text.encode("utf-8", "replace"), digest_size=3).hexdigest()[:_SUFFIX]
 
 
-_LONGEST_NAME, _SUFFIX = 63, 5  # maximum length of a generated name, and length of its suffix
+_LONGEST_NAME, _SUFFIX = 63, 5  # maximum length of a name from `generateName`, and length of its suffix
 _TEXTS_BY_KEY = (("metadata", "labels"), ("metadata", "annotations"), ("spec", "selector"))
 _PORTS = {"Service": ("spec", "ports"), "EndpointSlice": ("ports",)}
 
 
 def _replaced(value: Any, path: tuple[str, ...], make: Callable[[Any], Any]) -> Any:
-    """Return a copy in which `make` has changed the value at `path`.
+    """Return a copy of `value` in which the result of `make` replaces the value at `path`.
 
-    If there is no value at `path`, return `value` itself.
+    If nothing is at `path`, return `value` itself.
     """
     if not path or not isinstance(value, dict) or not value.get(path[0]):
         return value
@@ -582,7 +585,7 @@ def _without_empty_protocols(ports: Any) -> Any:
 
 
 def _faults(manifest: Manifest) -> Iterator[tuple[Path, str]]:
-    """Yield the mistakes for which the API server rejects an object, and which `build` can't handle."""
+    """Yield the mistakes with which `build` can't use an object, and for which the API server rejects it, too."""
     made = manifest.read
     if isinstance(made, _Service):
         for index, family in enumerate(made.spec.ip_families or ()):
@@ -625,7 +628,7 @@ _TYPES = {"int": "a number", "str": "a string", "bool": "true or false", "array"
 
 
 def _explain(document: Any, reason: str) -> tuple[Path, str]:
-    """Return the path in a message of msgspec, and a reason that names the found value and the wanted type."""
+    """Return the path in an error message of msgspec, and a reason with the found value and the wanted type."""
     at = _AT.fullmatch(reason)
     if at is None:
         return (), reason
@@ -637,8 +640,8 @@ def _explain(document: Any, reason: str) -> tuple[Path, str]:
     found = document
     for step in path:
         found = found[step]
-    # The message of msgspec doesn't name the key. All mappings in the structs have text values, so search for a value
-    # that isn't text.
+    # In a mapping, the message of msgspec doesn't name the key. All mappings in the structs have texts as values, so
+    # the key is that of a value that isn't a text.
     if where.endswith("[...]"):
         key, found = next((key, value) for key, value in found.items() if not isinstance(value, str))
         path, where = (*path, key), where.replace("[...]", f"[{key!r}]")

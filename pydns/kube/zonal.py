@@ -1,16 +1,17 @@
-"""Makes answers with the endpoints of one zone or node, for headless Services. Pure: the functions turn objects into
-RRsets.
+"""Makes answers with only the endpoints for one node or one zone of nodes, for headless Services. Pure.
 
-For the names of Services and ports, the rules of kube-proxy apply to each address family separately
-(pkg/proxy/topology.go). With the option `prefer: zone`, the zones of endpoints are used instead of hints for zones.
+For the names of Services and of their ports, the rules of kube-proxy apply to each address family separately
+(pkg/proxy/topology.go). In this module, a zone is a zone of nodes. With the option `prefer: zone`, the zone in which an
+endpoint is counts as its hint for zones.
 
 1. If every ready endpoint has hints for nodes, clients on such a node get the endpoints with hints for this node.
 2. If every ready endpoint has hints for zones, clients in such a zone get the endpoints with hints for this zone.
-3. All other clients get all endpoints. So these rules never turn records into NODATA, and one endpoint without hints
-   turns them off.
+3. All other clients get all endpoints. So no client gets NODATA because of these rules, and they don't apply if one
+   endpoint has no hints.
 
-SRV records have endpoints of all families. So a class has its own SRV records only if the rules filter all families of
-the Service for this class. The names of endpoints are the same for all clients, and so are reverse names.
+The SRV records of a name lead to endpoints of all families. So a class has SRV records of its own only if the rules
+apply to all families of the Service for this class. The names of endpoints are the same for all clients, and so are
+reverse names.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -26,34 +27,35 @@ from pydns.kube.objects import EndpointSlice, Hints
 from pydns.kube.schema import Schema
 from pydns.table.client_classes import ClientClass, Level
 
-MAX_TTL_S = 5  # maximum TTL of filtered answers. If the endpoints of a zone disappear, clients should soon get others
+# The maximum TTL of answers with only some endpoints; if these endpoints disappear, clients should soon get others.
+MAX_TTL_S = 5
 DIRECTIVES = ("pin", "prefer")
 ZONE_LABEL = "_zone"
 _WHERE = {Level.NODE: "on node", Level.ZONE: "in zone"}
-_MOST_TOLD = 5  # maximum nodes or zones that an explanation lists
-# Maximum octets of the answers for all classes of a Service, with their keys. The same limit applies to its names for
-# single zones.
+_MOST_TOLD = 5  # maximum number of nodes, or of zones, that an explanation lists
+# The maximum octets of all answers of a Service for client classes, with their keys. The answers to the Service's names
+# for single zones may have as many octets.
 _BUDGET = 4 << 20
-# Maximum nodes, and maximum zones, for which a Service has its own answers. A cluster has at most 5,000 nodes.
-# Without this limit, 40,000 hints delay other Services by 0.7 s.
+# The maximum number of nodes, and of zones, for which a Service has answers of their own. A cluster has at most 5,000
+# nodes. Without this limit, a Service with 40,000 hints would delay other Services by 0.7 s.
 _MOST_CLASSES = 5000
 
-_Endpoints = dict[int, list[int]]  # index of a slice -> indexes of endpoints in the slice
+_Endpoints = dict[int, list[int]]  # index of a slice -> indexes of some endpoints in the slice
 
 
 class _Filter(NamedTuple):
-    """The endpoints for a class, in the address families in which the rules filter."""
+    """The endpoints that a class gets, in the address families to which the rules apply."""
 
-    families: set[int]  # a family is given by the octets of its addresses: 4 or 16
+    families: set[int]  # the families, as the number of octets in their addresses: 4 or 16
     endpoints: _Endpoints
 
 
 def class_rrsets(
     the_schema: Schema, owner: bytes, slices: tuple[EndpointSlice, ...], prefer: Nearness
 ) -> Iterator[tuple[ClientClass, RRset]]:
-    """Yield the RRsets that clients in a zone or on a node get for a headless Service and its ports.
+    """Yield the RRsets that clients in a zone or on a node get for the names of a headless Service and of its ports.
 
-    Classes beyond `_BUDGET` and `_MOST_CLASSES` get the plain answers.
+    If `_BUDGET` or `_MOST_CLASSES` is reached, clients of the remaining classes get the plain answers.
     """
     families = {len(endpoint.address) for each in slices for endpoint in each.endpoints[:1]}
     short = the_schema._replace(ttl_s=min(the_schema.ttl_s, MAX_TTL_S))
@@ -116,7 +118,7 @@ _LEVELS: dict[Nearness, tuple[tuple[Level, Callable[[Hints], Collection[str]]], 
 
 
 def explanation(slices: tuple[EndpointSlice, ...], prefer: Nearness) -> str:
-    """Return a text for `explain` that shows which clients of a Service get only endpoints of their zone or node."""
+    """Return a text for `explain`: which clients of a Service get only the endpoints for their zone or node."""
     what = "hints" if prefer is Nearness.HINTS else "zone"
     for each in slices:
         for endpoint, hints in zip_longest(each.endpoints, each.hints[: len(each.endpoints)]):
@@ -134,8 +136,9 @@ def explanation(slices: tuple[EndpointSlice, ...], prefer: Nearness) -> str:
 def zone_rrsets(the_schema: Schema, owner: bytes, slices: tuple[EndpointSlice, ...]) -> Iterator[RRset]:
     """Yield the RRsets of `ZONE.pin._zone.SERVICE…` and `ZONE.prefer._zone.SERVICE…`.
 
-    CoreDNS has these names with its option `zonal`. They depend on the zones of endpoints, not on hints. Zones beyond
-    `_BUDGET` have no endpoints.
+    CoreDNS has these names with its option `zonal`. They depend on the zones in which endpoints are, and not on hints.
+    When the records take `_BUDGET` octets, the names for the remaining zones are answered as if no endpoint were in
+    these zones.
     """
     octets = 0
     by_zone: dict[bytes, _Endpoints] = {}
@@ -160,7 +163,10 @@ def directive_name(directive: str, owner: bytes) -> bytes:
 
 
 def _zone_labels(zone: str) -> bytes | None:
-    """Return the lower-case labels of a zone, without the root. Return None if a name can't contain them."""
+    """Return the labels of a zone's name in lower case, without the root.
+
+    Return None if a DNS name can't contain them.
+    """
     parts = zone.lower().split(".")
     if not all(0 < len(part) <= name.MAX_LABEL for part in parts):
         return None
@@ -168,7 +174,7 @@ def _zone_labels(zone: str) -> bytes | None:
 
 
 def _octets(rrset: RRset) -> int:
-    """Return the approximate number of octets that an RRset takes in the table."""
+    """Return about how many octets an RRset takes in the table."""
     return len(rrset.owner) + sum([len(rdata) for each in (rrset, *rrset.additional) for rdata in each.rdatas])
 
 

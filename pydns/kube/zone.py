@@ -1,11 +1,11 @@
-"""Turns events of a cluster into changes of the answer table.
+"""Turns events of clusters into changes of the answer table.
 
 Producers turn objects into records. The table in `pydns.kube.kinds` lists the producers of each kind. The zone compiles
 the records, and merges the reverse names that several keys give to one address. Then it compares the result with the
-published records. It keeps no copy of these, but only the states from which they were made. For a comparison, it
-compiles these states again.
+published records. It keeps no copy of the published records, but only the states from which they were made. For a
+comparison, it compiles the published states again.
 
-A flush can be divided. The zone compares small states first. It compares a large state piece by piece, over several
+The work of a flush can be divided. The zone compares small states first, and a large state piece by piece, in several
 flushes. So a small change doesn't wait for the large Service of another tenant. But the records of a large Service
 don't all change in the same commit.
 """
@@ -37,30 +37,32 @@ from pydns.table.client_classes import answer_key, with_levels
 from pydns.table.layout import FORMAT, Changes, Contents, Facts, NodeKind, ZoneFacts
 
 _KINDS = RECORD_KINDS + OPTIONAL_KINDS
-# Copies, because a look-up in the enum takes as long as all other work for a name.
+# Copies of members, because a look-up in the enum takes as long as all other work for a name.
 _PLAIN, _ALIAS = NodeKind.PLAIN, NodeKind.ALIAS
 _ANSWERS, _NAMES = 0, 1  # indexes of `answers` and `names` in Contents and Changes
-_Names = dict[bytes, tuple[bytes, ...]]  # address -> the names that a key gives to the address
+_Names = dict[bytes, tuple[bytes, ...]]  # address -> the names that the state of a key gives to the address
 _Comparison = Generator["_Piece", None, None]  # a comparison of two states of a key, in pieces
 
 # A key is large if its old and its new state together have at least this size. Only the comparison of a large key is
 # divided.
 _LARGE = 200
-# Limits of one piece of a large state: the number of records, names or addresses, and the octets of the answers.
+# How much of a large state is one piece: at most this many records, names or addresses, and this many octets of
+# answers.
 _PIECE, _PIECE_OCTETS = 200, 1 << 17
-_LOOK = 40  # making this many records takes as long as comparing one
-_DEADLINE = 1000  # a large key is due after size / _DEADLINE seconds. The key that is due first is compared first
-_FIRST = 200_000  # maximum total size of the large states that `contents` yields. This takes a few seconds
-# After a comparison of a large key, the zone pauses before it compares the same key again. The pause is `_PAUSE` times
-# as long as the comparison took.
+_LOOK = 40  # making this many records takes as long as comparing one record
+# The comparison of a large key is due after size / _DEADLINE seconds; the one that is due first comes first.
+_DEADLINE = 1000
+_FIRST = 200_000  # maximum size of all large states together that `contents` yields, which takes a few seconds
+# How long a large key waits after its comparison before it is compared again: `_PAUSE` times as long as the comparison
+# took, and at most `_MAX_PAUSE_S` seconds.
 _PAUSE, _MAX_PAUSE_S = 9, 5.0
 
 
 class Cut(NamedTuple):
-    """The parts of a Service that the answer table doesn't contain."""
+    """How much of a Service the answer table lacks."""
 
-    answers: int  # number of answers that lack some of their records
-    left_out: int  # number of endpoints and ports that have no records
+    answers: int  # how many answers lack some of their records
+    left_out: int  # how many endpoints and ports have no records
 
     def __str__(self) -> str:
         found = [f"{self.answers} answers are cut"] if self.answers else []
@@ -78,14 +80,15 @@ class ForeignRef(NamedTuple):
 
 
 def in_cluster(ref: Ref, cluster: str) -> Ref | ForeignRef:
-    """Return a reference that also names the cluster, unless this is the first cluster."""
+    """Return a reference that also contains the cluster, unless it is the first cluster."""
     return ForeignRef(ref, cluster) if cluster else ref
 
 
 class Zone:
-    """The records of all domains. The controller passes events to the zone, and gets the changes of the table from it.
+    """The records of all domains and external zones. It gets events from the controller, and returns changes of the
+    table.
 
-    Each domain has its own producers. Domains with the same source share its objects. Only the thread that passes
+    Each domain has producers of its own. Domains with the same source share its objects. Only the thread that passes
     events may call the zone.
     """
 
@@ -100,7 +103,7 @@ class Zone:
             source: store for source, store in (stores or {}).items() if source in options.sources
         }
         self._near_store = Store() if near_store is None else near_store
-        # The Services in this DNS server's own namespace, even if that namespace isn't served.
+        # The Services in this DNS server's own namespace, whether it is served or not.
         self._near = Services(options)
         self._options = options
         self._set_schemas()
@@ -111,32 +114,33 @@ class Zone:
             source: {kind: [] for kind in _KINDS} for source in self._stores
         }
         self._all_parts: list[_Part] = []
-        if options.external:  # without external zones, this producer would cost 1 µs for each change, for nothing
+        if options.external:  # without external zones, this producer would only make each change take 1 µs more
             self._add_external(_Part(self.external, options))
         for each in options.served:
             self._add_domain(each, is_filtered=set(options.reverse_apexes) != set(each.reverse_zones))
-        self._parts = self._all_parts  # the parts whose sources `contents` has included
-        for part in self._parts:  # because some producers have keys without any object
+        self._parts = self._all_parts  # the parts whose sources `contents` hasn't left out
+        for part in self._parts:  # some producers have keys even without objects
             part.dirty.update(dict.fromkeys(part.producer.current_keys()))
-        self._turn = 0  # number of turns that the parts have had (`_next_comparison`)
-        self._large: dict[_Pointing, float] = {}  # changed large key -> the time when its comparison is due
-        self._paused: dict[_Pointing, float] = {}  # large key -> the time from which it may be compared again
-        self._awaited: dict[_Pointing, None] = {}  # large keys that `contents` has left to later flushes
-        # The comparison of a large key that has begun. Its changes are published in part.
+        self._turn = 0  # how many turns the parts have had (`_next_comparison`)
+        self._large: dict[_Pointing, float] = {}  # changed large key -> when its comparison is due
+        self._paused: dict[_Pointing, float] = {}  # large key -> when it may be compared again
+        self._awaited: dict[_Pointing, None] = {}  # the large keys that `contents` has left to later flushes
+        # The comparison of a large key that has begun. A part of its changes may be published already.
         self._comparing: _Comparison | None = None
         self._compared: _Pointing | None = None  # the key that `_comparing` compares
-        self._began = 0.0  # the time when `_comparing` began
-        self._rest = Changes({}, {})  # changes from `_finish_comparison` for the next flush
-        self._cut: dict[_Pointing, Cut] = {}  # state of a Service or ServiceImport -> its missing parts
-        self._cut_pointers: dict[bytes, None] = {}  # addresses that have more names than the answer contains
-        self._all_cut: dict[Ref | ForeignRef, Cut] | None = None  # the result of `cut`, or None after a change
-        # None if only clients outside of the cluster are answered.
+        self._began = 0.0  # when `_comparing` began
+        self._rest = Changes({}, {})  # the changes of `_finish_comparison`, which the next flush returns
+        self._cut: dict[_Pointing, Cut] = {}  # key of a Service or ServiceImport -> what the table lacks of it
+        self._cut_pointers: dict[bytes, None] = {}  # the addresses that have more names than a PTR answer can contain
+        self._all_cut: dict[Ref | ForeignRef, Cut] | None = None  # the last result of `cut`, or None after a change
+        # The entries of client names; None if only external zones are served.
         self._clients: ClientEntries | None = None
         if not options.external_alone:
             self._clients = ClientEntries((pods or NodePods()) if options.client_pods else None)
-        self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}  # address -> published states that give it a name
+        # address -> the keys whose published states give it a name.
+        self._pointing: dict[bytes, tuple[_Pointing, ...]] = {}
         self._service_addresses: tuple[bytes, ...] = ()
-        # The Services and the zones of ServiceImports from which `_infrastructure` was made.
+        # The Services, and the zones of ServiceImports, from which `_infrastructure` was made.
         self._named_by: tuple[list[Service], tuple[bytes, ...]] | None = None
         self._infrastructure = Contents({}, {})  # the records and names of this DNS server itself
         # changed key of `_infrastructure` -> its value at the last flush
@@ -158,12 +162,12 @@ class Zone:
                     notes.append(_Note(note, part))
 
     def _add_domain(self, options: ZoneOptions, *, is_filtered: bool) -> None:
-        """Make the producers of a domain. `is_filtered` is true if other domains have other reverse zones."""
+        """Make the producers of a domain. `is_filtered` means that other domains have other reverse zones."""
         parts: dict[MakeProducer, _Part] = {}
         needs: dict[MakeProducer, object] = {
             ServiceImports: options.multicluster,
-            # Only one domain may have this producer, because two would write the classes of a range of clients to the
-            # same key.
+            # Only one domain may have this producer, because two of them would write the classes of a range to the same
+            # key.
             ClusterClients: options is self._options and options.has_client_classes,
         }
         for kind, notes in self._notes[options.source].items():
@@ -185,7 +189,7 @@ class Zone:
         is_changed = False
         if self._clients is not None and self._clients.pods is not None and source == FIRST and _is_of_pods(event):
             is_changed = self._clients.pods.apply(event)
-            # Pods aren't stored as objects, which would take seven times the memory
+            # Pods aren't kept in the store, because objects would take seven times the memory
             if not self._options.has_pod_names:
                 self._stores[source].note(event)
                 return is_changed
@@ -197,15 +201,15 @@ class Zone:
     def apply_near(self, event: Event) -> None:
         """Process an event of the namespace in which this DNS server runs.
 
-        A Service there can give this DNS server its name. No records are made for these Services.
+        A Service in this namespace can give this DNS server a name. No records are made for the Service.
         """
         for _, change in self._near_store.apply(event):
             self._near.note(change)
 
     def with_options(self, options: ZoneOptions) -> "Zone":
-        """Return a new zone with the same objects and other options. The new zone has published nothing.
+        """Return a new zone with the same objects and the options `options`. The new zone has published nothing.
 
-        The new zone owns the objects, so don't use the old zone after this call.
+        The new zone takes over the objects, so the old zone must not be used any more.
         """
         pods = None if self._clients is None else self._clients.pods
         return Zone(options, self._stores, self._near_store, pods)
@@ -213,8 +217,8 @@ class Zone:
     def change_ttl(self, ttl_s: int) -> Callable[[bytes], bytes]:
         """Change the TTL of all records, if there is only one domain.
 
-        Return a function that sets the new TTL in a published answer. Its result equals the answer that `contents`
-        would yield, but takes less time.
+        Return a function that sets the new TTL in a published answer. The result is the same answer that `contents`
+        would yield, in less time.
         """
         revise = partial(with_ttl, before_s=self._options.ttl_s, ttl_s=ttl_s)
         self._finish_comparison()
@@ -234,16 +238,16 @@ class Zone:
     def flush(self, most: int | None = None, now: float = 0.0) -> Changes:
         """Return the changes of the table since the last `flush` or `contents`.
 
-        With `most`, the flush stops after about `most` records, names and addresses. It compares large states last. If
-        it stopped early, `is_behind` is true. Several flushes may return the changes of one large state: first the new
-        records, then the deletions. A large state that changes all the time is compared only now and then. Its
-        comparisons take at most a tenth of the time. Only the state at the time of the call matters. Changes that
-        cancel each other out are not returned.
+        With `most`, the flush stops after about `most` records, names and addresses, and `is_behind` is true if it has
+        stopped early. Large states are compared last. Several flushes may return the changes of one large state: first
+        the new records, then the deletions. A large state that changes all the time is compared only now and then, so
+        that its comparisons take at most a tenth of the time. Only the state at the time of the call counts, so changes
+        that cancel each other out are not returned.
         """
         changes, self._rest = self._rest, Changes({}, {})
         addresses: dict[bytes, None] = {}
         done = 0
-        # These entries aren't compiled, so they take a tenth of the time of as many records.
+        # The entries of client names aren't compiled, so an entry takes a tenth of the time of a record.
         if self._clients is not None:
             self._clients.flush(changes, most)
         while (most is None or done < most) and (comparison := self._next_comparison(now)) is not None:
@@ -262,29 +266,29 @@ class Zone:
             for each in arrived:
                 if each != self._compared:
                     del self._awaited[each]
-                    # The result of `facts` has changed, so a commit is needed, even if it changes no entry.
+                    # The result of `facts` has changed, so a commit is necessary, even if it changes no entry.
                     changes.names.update(self._infrastructure.names)
         return changes
 
     @property
     def is_behind(self) -> bool:
-        """Return whether a `flush` has work to do, now or after a pause."""
+        """Return whether a call of `flush` has something to do, now or after a pause."""
         return bool(self._large) or self.is_due(0.0)
 
     def is_due(self, now: float) -> bool:
-        """Return whether a `flush` has work to do now."""
-        # `any`, because code that mypyc 2.4 compiled ignores the `__bool__` of a NamedTuple.
+        """Return whether a call of `flush` has something to do now."""
+        # `any` is necessary, because code that mypyc 2.4 has compiled ignores the `__bool__` of a NamedTuple.
         if self._comparing is not None or any(self._rest) or self._clients or any(part.dirty for part in self._parts):
             return True
         return any(self._paused.get(each, now) <= now for each in self._large)
 
     def contents(self, left_out: Collection[str] = ()) -> Iterator[Contents]:
-        """Yield everything that the table should contain, in pieces. Afterwards, all of it counts as published.
+        """Yield everything that the table should contain, in pieces. Afterwards, all of this counts as published.
 
-        The caller must iterate to the end. If there are too many large states, the largest are left to later flushes,
-        so that the start is not delayed. Until then, `facts` contains the names of these states, so that workers don't
-        deny these names. If the caller calls this function again, it yields the same pieces, so a writer that ran out
-        of room can repeat its commit. Objects of the sources `left_out` have no records until the next call.
+        The caller must iterate to the end. If the large states are too large together, the largest ones are left to
+        later flushes, so that the start isn't delayed. Until then, `facts` contains the names of these states, so that
+        workers don't deny the names. A second call yields the same pieces, so a writer that ran out of room can repeat
+        its commit. Objects of the sources `left_out` have no records until the next call.
         """
         self._comparing = self._compared = None
         self._rest = Changes({}, {})
@@ -298,11 +302,11 @@ class Zone:
             part.publish_all()
         self._postpone()
         pointing = self._pointing = {}
-        shared: dict[bytes, None] = {}  # addresses with several names. The last piece has their records
+        shared: dict[bytes, None] = {}  # the addresses with several names; the last piece contains their records
         for part in self._parts:
             part.pointed.clear()
-        # All these tuples are made first, because they stay in memory. If they were made between the pieces, 15 MB of
-        # freed memory couldn't be returned to the system.
+        # These tuples stay in memory, so they are made before all pieces. If they were made between the pieces, 15 MB
+        # of freed memory couldn't be returned to the system.
         published = [((_Pointing(part, key),), state) for part in self._parts for key, state in part.published.items()]
         for only, state in published:
             (each,) = only
@@ -318,7 +322,7 @@ class Zone:
                     alone.append((address, target))
                     continue
                 shared[address] = None
-                if others[-1] is not each:  # each key is added once, even if it gives an address several names
+                if others[-1] is not each:  # each key is added once, even if its state gives the address several names
                     pointing[address] = others + only
             self._put_pointers(alone, piece)
             yield piece
@@ -335,10 +339,11 @@ class Zone:
         yield last
 
     def facts(self, *, serial: int, synced: bool, unlisted: Collection[Kind] = (), away: Collection[str] = ()) -> Facts:
-        """Return the facts that belong to the records. Call `facts` after `contents` or `flush`.
+        """Return the facts that belong to the published records. The caller calls `facts` after `contents` or `flush`.
 
-        `unlisted` are kinds that could not be listed, and `away` are sources that have not been listed completely. A
-        zone that needs such a kind or source lacks names, so `is_listed` is false in its facts.
+        `unlisted` contains the kinds that couldn't be listed, and `away` the sources that haven't been listed
+        completely. If a zone needs such a kind or source, names may be missing from the zone, so `is_listed` is false
+        in its facts.
         """
         further = [self._external_facts(zone, unlisted, away) for zone in self._options.external if zone.is_served]
         further += self._multicluster_facts(unlisted, away)
@@ -356,8 +361,8 @@ class Zone:
         return msgspec.structs.replace(found, zones=[*awaited, *found.zones])
 
     def _external_facts(self, zone: ExternalZone, unlisted: Collection[Kind], away: Collection[str]) -> ZoneFacts:
-        # If Nodes can't be listed, clients in the cluster get the plain answers, and no name is missing. So hairpin
-        # needn't wait for Nodes.
+        # Hairpin needs Nodes, but needn't wait for them: if they can't be listed, no name is missing, and clients in
+        # the cluster get the plain answers.
         plain = ZoneOptions(external=(msgspec.structs.replace(zone, hairpin=HairpinMode.OFF),))
         needed = optional_kinds(plain) if unlisted else ()
         first = zone.nameservers[0].owner(zone.apex) if zone.nameservers else _below(b"ns1", zone.apex)
@@ -374,10 +379,11 @@ class Zone:
     def _multicluster_facts(self, unlisted: Collection[Kind], away: Collection[str]) -> list[ZoneFacts]:
         """Return the facts of the zones of ServiceImports.
 
-        The result is empty if the API server has no ServiceImports.
+        The result is empty if ServiceImports haven't been listed because the API server doesn't have this kind.
         """
         apexes = self._options.multicluster if Kind.SERVICE_IMPORT in unlisted else self._zones_of_imports()
-        is_listed = Kind.SERVICE_IMPORT not in unlisted and FIRST not in away  # headless imports need EndpointSlices
+        # Headless imports need the EndpointSlices of the first source.
+        is_listed = Kind.SERVICE_IMPORT not in unlisted and FIRST not in away
         server, ttl_s = self._nameservers(self._options)[0], self._options.ttl_s
         return [
             ZoneFacts(apex, server, _below(b"hostmaster", apex), min(ttl_s, 300), ttl_s, is_listed=is_listed)
@@ -385,7 +391,10 @@ class Zone:
         ]
 
     def _zones_of_imports(self) -> tuple[bytes, ...]:
-        """Return the zones of ServiceImports, or nothing if ServiceImports haven't been listed."""
+        """Return the apexes of the zones of ServiceImports.
+
+        The result is empty if ServiceImports haven't been listed.
+        """
         return self._options.multicluster if Kind.SERVICE_IMPORT in self._stores[FIRST].synced else ()
 
     # Information about the objects
@@ -396,7 +405,7 @@ class Zone:
 
     @property
     def near_synced(self) -> bool:
-        """Return whether `apply_near` has received a complete listing of this DNS server's own namespace."""
+        """Return whether this DNS server's own namespace has been listed completely (`apply_near`)."""
         return self._near_store.synced.issuperset(NAMING_KINDS)
 
     def skipped(self, source: str = FIRST) -> dict[Ref, str]:
@@ -405,27 +414,27 @@ class Zone:
 
     @property
     def resource_version(self) -> int:
-        """Return the highest resourceVersion of all events, or 0 if the source has no resource versions.
+        """Return the highest resource version of all events, or 0 if the source has no resource versions.
 
-        Each API server has its own numbers, so the result for several sources is their sum.
+        Each API server has numbers of its own, so with several sources, the result is the sum of the highest versions.
         """
         return sum([store.resource_version for store in self._stores.values()])
 
     def count(self, kind: Kind, source: str = FIRST) -> int:
-        """Return the number of objects of a kind."""
+        """Return how many objects of a kind a source has."""
         if kind is Kind.POD and source == FIRST and self._clients is not None and self._clients.pods is not None:
             return self._clients.pods.count
         return self._stores[source].count(kind)
 
     def object(self, ref: Ref, source: str = FIRST) -> Object | None:
-        """Return the object for a reference, or None."""
+        """Return the object to which a reference leads, or None if it doesn't exist."""
         return self._stores[source].get(ref)
 
     @property
     def cut(self) -> Mapping[Ref | ForeignRef, Cut]:
         """Return the published Services that the table contains only in part.
 
-        As long as nothing changes, each call returns the same mapping.
+        Until something changes, each call returns the same mapping.
         """
         if self._all_cut is None:
             found = dict(self._cut)
@@ -438,7 +447,7 @@ class Zone:
         return self._all_cut
 
     def without_endpoints(self) -> Iterator[tuple[Ref | ForeignRef, Unready]]:
-        """Yield the headless Services and ServiceImports without a ready endpoint."""
+        """Yield the headless Services and ServiceImports without a ready endpoint, each with its endpoints."""
         for part in self._parts:
             if isinstance(part.producer, Services | ServiceImports):
                 for key, unready in part.producer.without_endpoints():
@@ -455,7 +464,7 @@ class Zone:
         return [found[key] for key in sorted(found)]
 
     def _nameservers(self, options: ZoneOptions) -> list[bytes]:
-        """Return the names of this DNS server in a domain, sorted.
+        """Return the names that this DNS server has in a domain, sorted.
 
         A Service of another cluster never gives this DNS server a name.
         """
@@ -471,7 +480,7 @@ class Zone:
             self._clients.note(change)
 
     def _postpone(self) -> None:
-        """If there are too many large states for one commit, leave the largest to later flushes."""
+        """If the large states are too large together for one commit, leave the largest ones to later flushes."""
         self._awaited.clear()
         sizes: dict[_Pointing, int] = {}
         for part in self._parts:
@@ -489,9 +498,10 @@ class Zone:
     # Comparing states
 
     def _next_comparison(self, now: float) -> _Comparison | None:
-        """Return the comparison of the next changed key. If the key is large, only put it into `_large`.
+        """Return the comparison of the next changed key, or None if there is no such key. Large keys only go into
+        `_large`.
 
-        Producers take turns, so many changes for one producer don't delay the names of others.
+        Producers take turns, so that many changes of one producer don't delay the names of the others.
         """
         for _ in self._parts:
             self._turn += 1
@@ -502,8 +512,8 @@ class Zone:
                 before, after = part.published.get(key), part.producer.state(key)
                 each = _Pointing(part, key)
                 size = part.size(before) + part.size(after)
-                # While a key is being compared, it isn't known which of its records are published. So a new change
-                # waits for the end.
+                # While a key is being compared, it isn't known which of its records are published. So a new change of
+                # the key waits until the comparison ends.
                 if each != self._compared and size < _LARGE:
                     return self._compare(each, before, after)
                 self._large.setdefault(each, now + size / _DEADLINE)
@@ -513,7 +523,7 @@ class Zone:
     def _next_piece(self, now: float) -> "_Piece | None":
         """Return the next piece of the comparison of a large key.
 
-        A comparison is finished before the next one begins.
+        Return None if no large key may be compared now. A comparison is finished before the next one begins.
         """
         while self._comparing is not None or self._begin_large(now):
             assert self._comparing is not None
@@ -527,9 +537,9 @@ class Zone:
         return None
 
     def _begin_large(self, now: float) -> bool:
-        """Begin the comparison of the large key that is due first. Skip paused keys.
+        """Begin the comparison of the large key that is due first. Keys whose pause hasn't ended (`_paused`) must wait.
 
-        Return whether a comparison began.
+        Return whether a comparison has begun.
         """
         due = [each for each in self._large if self._paused.get(each, now) <= now]
         if not due:
@@ -543,7 +553,7 @@ class Zone:
     def _finish_comparison(self) -> None:
         """Finish the comparison that has begun, so that no state is published in part.
 
-        The next flush returns its changes.
+        The next flush returns the changes of this comparison.
         """
         addresses: dict[bytes, None] = {}
         for piece in self._comparing or ():
@@ -553,12 +563,13 @@ class Zone:
             self._change_pointer(address, {}, self._rest)
 
     def _compare(self, each: "_Pointing", before: State | None, after: State | None) -> _Comparison:
-        """Yield the differences between two states, in pieces. At the end, `after` becomes the published state.
+        """Yield the differences between two states of a key, in pieces. At the end, `after` becomes the published
+        state.
 
         Deletions come last, so a record that both states have never disappears in between.
         """
         part, key = each
-        # Question -> hash of the answer. The answers of both states would take too much memory.
+        # Question -> hash of its answer in `before`. The answers themselves would take too much memory.
         answers: dict[bytes, int] = {}
         names: dict[bytes, bytes] = {}
         for piece in part.compile(before, []):
@@ -588,7 +599,7 @@ class Zone:
         self._note_cut(each, after, cut)
 
     def _note_cut(self, each: "_Pointing", state: State | None, cut: list[int]) -> None:
-        """Remember the missing parts of a state. Only Services and ServiceImports can be too large for the limits."""
+        """Remember what the table lacks of a state. Only Services and ServiceImports can exceed the limits."""
         left_out = state.left_out if isinstance(state, ServiceState | ImportState) else 0
         if not (self._cut or cut or left_out) or _ref(each) is None:
             return
@@ -601,13 +612,16 @@ class Zone:
     # Reverse names
 
     def _point_again(self, each: "_Pointing", before: State | None, after: State | None) -> _Comparison:
-        """Replace the names that `before` gives to addresses by the names of `after`. Yield the changed addresses."""
+        """Replace the names that `before` gives to addresses by the names that `after` gives.
+
+        Yield the changed addresses in pieces.
+        """
         part, key = each
         names = part.pointed.pop(key, None)
         if names is None:
             names = yield from _gather(part, before)
         new = yield from _gather(part, after)
-        part.pointed[key] = names  # the current names, which change address by address until `after` is published
+        part.pointed[key] = names  # the names that count now; they change address by address until `after` is published
         changed = [address for address in names | new if names.get(address) != new.get(address)]
         for chunk in _chunks(changed):
             for address in chunk:
@@ -629,7 +643,7 @@ class Zone:
             del part.pointed[key]
 
     def _targets(self, address: bytes, known: dict["_Pointing", _Names]) -> list[bytes]:
-        """Return the names that all published states give to an address.
+        """Return all names that published states give to an address.
 
         `known` is a cache that several calls share.
         """
@@ -639,7 +653,7 @@ class Zone:
             if names is None:
                 state = each.part.published[each.key]
                 names = known[each] = each.part.pointers(state)
-                # Cache these names: other states with this address change more often than this large state.
+                # The names are kept, because other states with this address change more often than this large state.
                 if each.part.size(state) >= _LARGE:
                     each.part.pointed[each.key] = names
             targets += names[address]
@@ -661,7 +675,7 @@ class Zone:
             changes.names[name.reverse_tree_key(address)] = None
 
     def _put_pointers(self, named: list[tuple[bytes, bytes]], contents: Contents) -> None:
-        """Put the records of addresses that have only one name. `_put_pointer` would take twice the time."""
+        """Add the PTR records of addresses that have only one name. `_put_pointer` would take twice the time."""
         if len(self._schemas) > 1:
             for address, target in named:
                 self._put_pointer(address, (target,), contents)
@@ -687,7 +701,7 @@ class Zone:
     # The records of this DNS server itself
 
     def _add_infrastructure(self) -> None:
-        """Update the NS records and the other records of this DNS server.
+        """Update the records of this DNS server itself, such as NS records.
 
         These records change when a Service gets or loses this DNS server as an endpoint, and when ServiceImports have
         been listed.
@@ -701,7 +715,7 @@ class Zone:
         addresses = self._service_addresses or self._options.own_addresses
         wanted = Contents({}, {})
         rrsets = [schema.version_rrset(apex, VERSION) for apex in of_imports]
-        # If domains share a reverse zone, the first domain's records are used.
+        # The first domain comes last, so that its records are used if domains share a reverse zone.
         for each in reversed(self._options.domains):
             zones = (each.domain, *each.reverse_zones, *(of_imports if each is self._options else ()))
             rrsets += schema.infrastructure_rrsets(each.schema, zones, self._nameservers(each), addresses)
@@ -718,7 +732,7 @@ class Zone:
                 self._set(database, key, value)
 
     def _set(self, database: int, key: bytes, value: bytes | None) -> None:
-        """Set a value of `_infrastructure`. Remember the previous value for the next flush."""
+        """Set a value of `_infrastructure`. The value before is remembered for the next flush."""
         now = self._infrastructure[database]
         self._before[database].setdefault(key, now.get(key))
         if value is None:
@@ -728,37 +742,37 @@ class Zone:
 
 
 class _Piece:
-    """A part of a comparison, with limited size."""
+    """A piece of a comparison, whose size is limited."""
 
     __slots__ = "addresses", "changes", "size"
 
     def __init__(self, size: int) -> None:
-        self.size = size  # number of records, names and addresses that were compared
+        self.size = size  # how many records, names and addresses were compared
         self.changes = Changes({}, {})
-        self.addresses: dict[bytes, None] = {}  # addresses whose names changed
+        self.addresses: dict[bytes, None] = {}  # the addresses whose names have changed
 
 
 class _Part:
     """A part of the zone: a producer, its published states, and the keys that have changed since."""
 
     def __init__(self, producer: Producer, options: ZoneOptions, *, is_filtered: bool = False) -> None:
-        """If `is_filtered` is true, only addresses in the reverse zones of `options` get reverse names."""
+        """With `is_filtered`, only addresses in the reverse zones of `options` get reverse names."""
         self.producer = producer
         self.options = options  # the options of the producer's domain
         self.is_external = isinstance(producer, External)
         self._within = tuple([name.tree_key(zone) for zone in options.reverse_zones]) if is_filtered else None
         self.dirty: dict[Key, None] = {}
         self.published: dict[Key, State] = {}
-        self.pointed: dict[Key, _Names] = {}  # key -> result of `pointers`, cached for some large published states
+        self.pointed: dict[Key, _Names] = {}  # key -> the result of `pointers`, kept for some large published states
 
     def publish_all(self) -> None:
-        """Treat the state of every key as published."""
+        """Treat the current state of every key as published."""
         self.dirty.clear()
         states = ((key, self.producer.state(key)) for key in self.producer.current_keys())
         self.published = {key: state for key, state in states if state is not None}
 
     def size(self, state: State | None) -> int:
-        """Return the approximate number of records, names and addresses of a state."""
+        """Return about how many records, names and addresses a state has."""
         return 0 if state is None else self.producer.size(state)
 
     def compile(self, state: State | None, cut: list[int]) -> Iterator[Contents]:
@@ -771,7 +785,7 @@ class _Part:
         answers: dict[bytes, bytes] = {}
         names = {**self.producer.names(state)}
         octets = 0
-        levels: dict[bytes, int] = {}  # question -> levels of the classes with other answers
+        levels: dict[bytes, int] = {}  # question -> the levels of the classes that have another answer
         for client_class, rrset in self.producer.class_rrsets(state):
             key = question(rrset.owner, rrset.rtype)
             levels[key] = levels.get(key, 0) | client_class.level
@@ -787,7 +801,7 @@ class _Part:
             if isinstance(found, Hosts):
                 compiled = compile_hosts(found)
                 answers |= compiled
-                # An estimate, because a sum would take ten times as long.
+                # This is an estimate. The sum of the octets would take ten times as long.
                 octets += len(compiled) * max(map(len, compiled.values()))
                 above = found.parent
                 tree_above = name.tree_key(above)
@@ -802,7 +816,7 @@ class _Part:
                 octets += len(answer)
                 if is_cut:
                     cut.append(rtype)
-                if owner is before:  # all RRsets of one owner come one after another
+                if owner is before:  # all RRsets of one owner come one after the other
                     continue
                 before = owner
                 at = 1 + owner[0]
@@ -823,7 +837,7 @@ class _Part:
         return _with_several(names, several) if several else names
 
     def pointer_pairs(self, state: State) -> Iterator[tuple[bytes, bytes]]:
-        """Yield pairs of an address and a name that a state gives to it. A pair may occur more than once."""
+        """Yield pairs: an address, and a name that a state gives to the address. A pair may occur more than once."""
         found = self.producer.pointers(state)
         return found if self._within is None else (pair for pair in found if self._is_within(pair[0]))
 
@@ -832,14 +846,14 @@ class _Part:
 
 
 class _Pointing(NamedTuple):
-    """A part and a key of its producer. The published state of the key may give names to addresses."""
+    """A part of the zone, and a key of its producer."""
 
     part: _Part
     key: Key
 
 
 class _Note(NamedTuple):
-    """A producer's function for changed objects, and the part to which the keys in its result belong."""
+    """The method `note` of a producer, and the part to which the keys in its result belong."""
 
     note: Callable[[Change], Iterable[Key]]
     part: _Part
@@ -859,13 +873,13 @@ def _is_of_pods(event: Event) -> bool:
 
 
 def _ref(each: _Pointing) -> Ref | ForeignRef | None:
-    """Return the Service or ServiceImport of a key, or None if the key belongs to other objects."""
+    """Return the Service or ServiceImport for which a key stands, or None if it stands for something else."""
     kind = _KIND_OF.get(type(each.part.producer))
     return None if kind is None else in_cluster(Ref(kind, *each.key[-2:]), each.part.options.cluster)
 
 
 def _owner(each: _Pointing) -> bytes:
-    """Return the name of a large key. In an external zone, the key itself is the name."""
+    """Return the name at and below which a large key has records. In an external zone, the key itself is the name."""
     producer = each.part.producer
     owner: bytes = producer.owner(each.key) if isinstance(producer, Services | ServiceImports) else each.key
     return owner
@@ -882,18 +896,19 @@ def facts(
 ) -> Facts:
     """Return the facts of the zones in `options` and of `further` zones.
 
-    `nameservers` maps a domain to the name of this DNS server in that domain. If a domain isn't in it, no Service gives
-    this DNS server a name there. The objects of the sources `away` have not been listed yet.
+    `nameservers` contains the name of this DNS server in each domain. In a domain that isn't in `nameservers`, no
+    Service gives this DNS server a name. The sources `away` haven't been listed yet.
     """
     found: dict[bytes, ZoneFacts] = {}
     for each in options.served:
         mname = nameservers.get(each.domain) or schema.nameserver_name(each.schema)
         rname = schema.hostmaster_name(each.schema)
         for apex in (each.domain, *each.reverse_zones):
-            if apex in found:  # if several domains have the same reverse zone, the first domain is used
+            if apex in found:  # if several domains have the same reverse zone, the facts are those of the first domain
                 continue
             is_listed = each.source not in away
-            # The TTL of a negative answer is the smaller of the SOA's TTL and its MINIMUM field (RFC 2308 section 5).
+            # The TTL of a negative answer is the smaller of two values: the TTL of the SOA record, and the record's
+            # field MINIMUM (RFC 2308 section 5).
             ttl_s, falls_through = min(each.ttl_s, 300), each.falls_through(apex)
             found[apex] = ZoneFacts(apex, mname, rname, ttl_s, each.ttl_s, falls_through, is_listed=is_listed)
     zones = [*sorted(found.values(), key=lambda zone: len(zone.apex), reverse=True), *further]
@@ -906,9 +921,9 @@ def _below(label: bytes, apex: bytes) -> bytes:
 
 
 def _named(pairs: Iterable[tuple[bytes, bytes]], names: _Names, several: dict[bytes, dict[bytes, None]]) -> _Names:
-    """Add pairs of an address and a name to `names`, and return `names`.
+    """Add pairs of an address and a name to `names`. Return `names`.
 
-    An address with more than one name is also added to `several`, with all its names.
+    An address with more than one name is added to `several`, too, with all its names.
     """
     for address, target in pairs:
         known = names.get(address)
@@ -924,7 +939,7 @@ def _with_several(names: _Names, several: dict[bytes, dict[bytes, None]]) -> _Na
 
 
 def _gather(part: _Part, state: State | None) -> Generator[_Piece, None, _Names]:
-    """Return the names that a state gives to each address. For a large state, yield pieces in between."""
+    """Return the names that a state gives to each address. For a large state, pieces are yielded in between."""
     if state is None:
         return {}
     if part.size(state) < _LARGE:
@@ -939,15 +954,15 @@ def _gather(part: _Part, state: State | None) -> Generator[_Piece, None, _Names]
 
 
 def _looked_at(size: int) -> _Comparison:
-    """Yield one piece without changes. Its size stands for the time that it took to make the state of a large key.
+    """Yield one piece without changes. Its size stands for the time that making the state of a large key took.
 
-    The state is compared later.
+    The state itself is compared later.
     """
     yield _Piece(1 + size // _LOOK)
 
 
 def _merge(piece: _Piece, changes: Changes, addresses: dict[bytes, None]) -> int:
-    """Add a piece to the changes and addresses of a flush. Return the size of the piece."""
+    """Add a piece to the changes and to the addresses of a flush. Return the size of the piece."""
     changes.answers.update(piece.changes.answers)
     changes.names.update(piece.changes.names)
     addresses |= piece.addresses
@@ -955,7 +970,7 @@ def _merge(piece: _Piece, changes: Changes, addresses: dict[bytes, None]) -> int
 
 
 def _size(piece: Contents) -> int:
-    """Return the cost of a piece: the number of its names, plus a share for the octets of its answers."""
+    """Return the size of a piece: how many names it has, plus a share for the octets of its answers and names."""
     octets = sum([len(value) for entries in piece for value in entries.values()])
     return len(piece.names) + octets * _PIECE // _PIECE_OCTETS
 

@@ -1,13 +1,12 @@
-"""Claims: an object claims a name, with the records that it wants there. If several objects claim the same name, rules
-decide.
+"""Claims: an object claims a name and the records that it wants there. Rules decide if several objects claim a name.
 
-1. A DNSEndpoint wins over all objects of other kinds. This rule applies to each record type separately, but A, AAAA and
-   CNAME are treated as one type.
-2. Among other objects, the oldest one wins the name for its namespace, as in the Gateway API. Among objects of the same
-   age, the one whose namespace and name sort first wins. All objects of the winning namespace share the name, and their
-   records are merged. Objects of other namespaces lose.
+1. A DNSEndpoint wins over objects of all other kinds. This rule applies to each record type separately, but A, AAAA and
+   CNAME count as one type.
+2. Among all other objects, the oldest one wins the name for its namespace, as in the Gateway API. Among objects of the
+   same age, the one whose namespace and name sort first wins. The records of all objects in the winning namespace are
+   merged. Objects in other namespaces lose.
 3. A CNAME must be alone at its name (RFC 1034 section 3.6.2). A CNAME beside other records or at an apex is left out.
-   If there are several CNAMEs, the first in lexical order is used.
+   Of several CNAMEs, the first in lexical order is used.
 4. If no winning claim has records, the name is pending: the name exists, but has no records yet.
 """
 
@@ -21,30 +20,30 @@ from pydns.dns import name
 from pydns.dns.rrset import AAAA, CNAME, A
 from pydns.table.layout import NodeKind
 
-Record = tuple[int, bytes]  # type and RDATA
+Record = tuple[int, bytes]  # the type and the RDATA of a record
 
-_MOST = 4096  # maximum records of one type at a name; more addresses would not fit into a message
-_ADDRESSES = (A, AAAA, CNAME)  # rule 1 treats these types as one type
-_MOST_TOLD = 5  # maximum objects that the explanation of a name lists
+_MOST = 4096  # maximum number of records of one type at a name; more addresses would not fit into a message
+_ADDRESSES = (A, AAAA, CNAME)  # types that count as one type in rule 1
+_MOST_TOLD = 5  # maximum number of objects that the explanation of a name lists
 
 
 class Rank(IntEnum):
-    """The rank of a claim. A claim of a lower rank wins, even if it is younger."""
+    """The rank of a claim. A claim with a lower rank wins, even if its object is younger."""
 
     EXPLICIT = 0
     ORDINARY = 1
-    LISTENER = 2  # for the hostname of a listener. A route that claims the same name wins
+    LISTENER = 2  # a claim for the hostname of a listener; a route that claims the same name wins
 
 
 class Claimant(NamedTuple):
-    """An object that claims names. If several claimants are sorted, the first one wins."""
+    """An object that claims names. Among several claimants of a name, the first one in sorted order wins."""
 
     rank: Rank
-    created: str  # creation time in RFC 3339, or empty
+    created: str  # when the object was created, in the form of RFC 3339; empty if unknown
     namespace: str
     name: str
     kind: str
-    cluster: str = ""  # empty for the first cluster
+    cluster: str = ""  # the cluster of the object; empty for the first cluster
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}{f' of cluster {self.cluster}' if self.cluster else ''}"
@@ -57,31 +56,33 @@ class Claimant(NamedTuple):
 class Way(NamedTuple):
     """The way of a name: the ports that its clients use, and the Gateway that has its addresses.
 
-    `hairpin` needs both.
+    Only `hairpin` needs the way of a name.
     """
 
-    ports: frozenset[int] = frozenset()  # ports that the Service must have
-    gateway: tuple[str, str] | None = None  # namespace and name of the Gateway that has the addresses
+    ports: frozenset[int] = frozenset()  # the ports that a Service must have, so that clients can use it instead
+    # The namespace and the name of the Gateway that has the addresses of the name.
+    gateway: tuple[str, str] | None = None
 
 
 def merge_ways(first: Way | None, second: Way | None) -> Way | None:
-    """Return the merged ways of two claims for one name, or None if the name has no hairpin."""
+    """Return the way that has the ports of two claims for one name. Return None if the name can't have hairpin."""
     if first is None or second is None:
         return None
     return Way(first.ports | second.ports, first.gateway if first.gateway == second.gateway else None)
 
 
 class Claim(NamedTuple):
-    """The records that an object wants for a name."""
+    """The records that an object wants for a name, and how the name is used."""
 
-    records: tuple[Record, ...]  # empty if the object has no address yet
+    records: tuple[Record, ...]  # no records if the object has no address yet
     ttl_s: int
-    is_one_label: bool = False  # True: a wildcard covers exactly one label; False: any number of labels
-    pointers: tuple[bytes, ...] = ()  # addresses whose PTR records may point to this name
-    way: Way | None = None  # None if clients in the cluster get the same addresses as others
+    # True: a wildcard in the name covers exactly one label; False: it covers any number of labels.
+    is_one_label: bool = False
+    pointers: tuple[bytes, ...] = ()  # the addresses whose PTR records may lead to this name
+    way: Way | None = None  # None if clients in the cluster get the same addresses as all other clients
 
     def __or__(self, other: "Claim") -> "Claim":
-        """Return a claim that merges two claims of the same object."""
+        """Return one claim with the records of two claims of the same object."""
         return Claim(
             tuple(dict.fromkeys((*self.records, *other.records))),
             min(self.ttl_s, other.ttl_s),
@@ -92,13 +93,14 @@ class Claim(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """The final result for a name."""
+    """What the rules have decided about a name."""
 
-    records: dict[int, tuple[bytes, ...]]  # type -> RDATA
+    records: dict[int, tuple[bytes, ...]]  # type -> the RDATA of the records
     ttl_s: int
-    kind: bytes  # a `NodeKind`
+    kind: bytes  # the `NodeKind` of the name
     pointers: tuple[bytes, ...]
-    reasons: tuple[str, ...]  # lines of the explanation: the winners, the losers, and the records that are left out
+    # The lines of the explanation: which objects won, which lost, and which records are left out.
+    reasons: tuple[str, ...]
     losers: int
     way: Way | None = None  # the merged ways of the claims with addresses
 
@@ -108,8 +110,8 @@ def decide(owner: bytes, claims: Mapping[Claimant, Claim], *, is_apex: bool = Fa
     found: dict[int, dict[bytes, None]] = {}
     pointers: dict[bytes, None] = {}
     winners: list[Claimant] = []
-    losers: list[tuple[Claimant, Claimant]] = []  # pairs of a loser and its winner
-    decided: dict[object, Claimant] = {}  # group of record types -> the claimant that won the group by its rank
+    losers: list[tuple[Claimant, Claimant]] = []  # pairs of a loser and the object that won over it
+    decided: dict[object, Claimant] = {}  # group of record types -> the claimant whose rank won the group
     for _, of_rank in groupby(sorted(claims), lambda each: each.rank):
         first, *others = of_rank
         taken: dict[object, Claimant] = {}
@@ -153,7 +155,7 @@ def _group(rtype: int) -> object:
 
 
 def _without_alias(found: dict[int, dict[bytes, None]], *, is_apex: bool) -> list[str]:
-    """Apply rule 3 to `found`. For each CNAME that is left out, return a line of the explanation."""
+    """Remove the CNAMEs that rule 3 leaves out from `found`. Return a line of the explanation for each of them."""
     aliases = sorted(found.get(CNAME, ()))
     if not aliases:
         return []

@@ -1,7 +1,7 @@
 """The fields of objects that external zones need: annotations, load balancer status, creation time.
 
-An invalid value in these fields never makes the whole object unusable, because names in the cluster domain don't depend
-on these fields. Invalid values are left out, and the status shows a problem for each.
+Names in the cluster domain don't depend on these fields. So an invalid value in them is only left out, and the object
+is still used. The status shows a problem for each such value.
 """
 
 from collections.abc import Iterable
@@ -13,26 +13,28 @@ from pydns.dns import name
 from pydns.dns.address import BadAddress, parse_address
 from pydns.kube.objects import RawMeta
 
-# A label and an annotation of k8s_gateway. Their keys don't begin with the prefix of external-dns, so pydns always
-# reads them.
+# The keys of a label and of an annotation of k8s_gateway. They don't begin with the prefix of external-dns, so pydns
+# reads them whatever the configured prefixes are.
 IGNORE_LABEL = "k8s-gateway.dns/ignore"
 RESOLVE_ENDPOINTS = "k8s-gateway.dns/resolve-endpoints"
 
-MOST = 1000  # maximum hostnames in one annotation, and maximum addresses in one field of an object
-MOST_PROBLEMS = 10  # maximum problems that are kept for one object
+MOST = 1000  # maximum number of hostnames in an annotation, and of addresses in a field of an object
+MOST_PROBLEMS = 10  # maximum number of problems that are kept for an object
 
 
 class Exposure(NamedTuple):
     """The external addresses of an object, and the annotations in which its owner asks for names."""
 
-    created: str  # creation time as in RFC 3339, in UTC, so that texts sort like times; empty in manifests
-    annotations: dict[str, str]  # the annotations that have a configured prefix
-    addresses: tuple[bytes, ...]  # addresses of the load balancer
-    hostnames: tuple[bytes, ...]  # hostnames of the load balancer: wire form, lower case, sorted
-    problems: tuple[str, ...] = ()  # one text for each value that is left out
+    # When the object was created, in the form of RFC 3339 and in UTC, so that texts sort like times; empty in
+    # manifests.
+    created: str
+    annotations: dict[str, str]  # those annotations whose keys have a configured prefix
+    addresses: tuple[bytes, ...]  # the addresses of the load balancer
+    hostnames: tuple[bytes, ...]  # the hostnames of the load balancer, in wire form and lower case, sorted
+    problems: tuple[str, ...] = ()  # a text for each value that is left out
 
     def with_problems(self, more: Iterable[str]) -> "Exposure":
-        """Return a copy with additional problems. At most `MOST_PROBLEMS` are kept."""
+        """Return a copy with the problems `more`, too. At most `MOST_PROBLEMS` are kept."""
         return self._replace(problems=(*self.problems, *more)[:MOST_PROBLEMS])
 
 
@@ -53,7 +55,7 @@ class _LoadBalancer(msgspec.Struct, gc=False):
 
 
 class LoadBalancerStatus(msgspec.Struct, rename="camel", gc=False):
-    """The field of `status` that external zones need, for a Service or an Ingress."""
+    """The field of a Service's or an Ingress's `status` that external zones need."""
 
     load_balancer: _LoadBalancer | None = None
 
@@ -69,7 +71,7 @@ def read_exposure(meta: ExposedMeta, status: LoadBalancerStatus | None, prefixes
     problems: list[str] = []
     balancer = status.load_balancer if status is not None else None
     for entry in ((balancer.ingress if balancer is not None else None) or ())[:MOST]:
-        # If an entry has an address and a hostname, the address is used, as in CoreDNS.
+        # If an entry has both an address and a hostname, only the address is used, as in CoreDNS.
         if entry.ip:
             addresses.update(dict.fromkeys(read_addresses([entry.ip], problems)))
         elif entry.hostname:
@@ -87,7 +89,7 @@ def read_exposure(meta: ExposedMeta, status: LoadBalancerStatus | None, prefixes
 
 
 def read_addresses(texts: Iterable[str], problems: list[str]) -> list[bytes]:
-    """Return the addresses in `texts`. For each text that is not an address, add a problem."""
+    """Return the addresses in `texts`. For each text that is not an address, a problem is added to `problems`."""
     found = []
     for number, text in enumerate(texts):
         if number == MOST:
@@ -101,5 +103,5 @@ def read_addresses(texts: Iterable[str], problems: list[str]) -> list[bytes]:
 
 
 def quote(text: str) -> str:
-    """Return a text in quotes for a message. A long text is shortened."""
+    """Return a text in quotes, for a message. A long text is shortened."""
     return repr(text if len(text) <= 80 else text[:77] + "…")

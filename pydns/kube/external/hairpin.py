@@ -1,23 +1,22 @@
 """Hairpin: finds the Service that clients in the cluster can use in place of a public address.
 
-If a Pod asks for a host of an Ingress, for example, it gets the ClusterIPs of the Service behind the load balancer.
-Then its traffic doesn't leave the cluster. Rules:
+For example, a Pod that asks for a host of an Ingress gets the ClusterIPs of the Service behind the load balancer. Then
+the traffic of the Pod doesn't leave the cluster. Rules:
 
-1. A Service has a public address if the status of its load balancer contains the address. If no status contains it, the
-   Services with this address in `externalIPs` have it. The annotation `target` is ignored, because anybody may write
-   any address there.
-2. The Service must have all public addresses of the name. If the name is an alias of a hostname, the Service must have
-   that hostname. If a Gateway has the addresses, its Services are preferred (label
-   `gateway.networking.k8s.io/gateway-name`).
+1. A Service has a public address if the status of its load balancer contains the address. If no status contains the
+   address, the Services that have it in `externalIPs` have it. The annotation `target` is ignored, because the owner of
+   a Service may write any address into it.
+2. The Service must have all public addresses of the name, or the hostname of which the name is an alias. If a Gateway
+   has the addresses, the Services of this Gateway are preferred (label `gateway.networking.k8s.io/gateway-name`).
 3. The Service must have ClusterIPs, and the ports that clients use. For a route, these are the ports of its listeners.
-   For an Ingress, the port is 443 with TLS, otherwise 80. For names of the Service itself, any ports will do.
+   For an Ingress, the port is 443 with TLS, otherwise 80. For names of the Service itself, the ports don't matter.
 4. A Service whose load balancer sends the PROXY protocol isn't used, because Pods don't send it. A Service with the
-   annotation `hairpin: "off"` isn't used. If this annotation names another Service as `NAMESPACE/NAME`, that Service is
-   used.
-5. If no Service is left, or more than one, all clients get the public addresses. They also do if the name has more than
-   `MOST_ADDRESSES`.
-6. Only Services of the first cluster are used. If an object of another cluster has a name, all clients get the public
-   addresses of that object.
+   annotation `hairpin: "off"` isn't used, either. If this annotation names another Service as `NAMESPACE/NAME`, the
+   other Service is used.
+5. All clients get the public addresses if no Service or more than one Service is left, or if the name has more than
+   `MOST_ADDRESSES` addresses.
+6. Only Services of the first cluster are used. If an object of another cluster has the name, all clients get the public
+   addresses of this object.
 """
 
 from collections.abc import Collection, Hashable, Iterable
@@ -32,15 +31,16 @@ from pydns.kube.objects import Service, ServiceKey
 from pydns.kube.producer import Change
 
 OFF = "off"
-# Maximum addresses of a name. Load balancers have fewer. An index of thousands for each name would cost seconds.
+# Maximum number of addresses of a name. Load balancers have fewer. An index with thousands of addresses for each name
+# would take seconds.
 MOST_ADDRESSES = 16
 _K = TypeVar("_K", bound=Hashable)
 
 
 class Hairpin(NamedTuple):
-    """The ClusterIPs that clients in the cluster get for a name.
+    """The ClusterIPs that clients in the cluster get for a name, and why.
 
-    If there are none, they get the same answer as others.
+    Without ClusterIPs, they get the same answer as all other clients.
     """
 
     addresses: tuple[bytes, ...]
@@ -54,11 +54,14 @@ class Hairpins:
         self._services: dict[ServiceKey, Service] = {}
         self._by_status: dict[Record, dict[ServiceKey, None]] = {}
         self._by_external_ip: dict[Record, dict[ServiceKey, None]] = {}
-        # Service -> the Services that may name it in their annotation
+        # Service -> the Services whose annotation `hairpin` names it
         self._named_by: dict[ServiceKey, dict[ServiceKey, None]] = {}
 
     def note(self, change: Change) -> Iterable[Record]:
-        """Process a changed object. Return the addresses and hostnames for which another Service may now be used."""
+        """Process a changed object.
+
+        Return the addresses and hostnames for which clients may now get another Service.
+        """
         before, after = change
         touched: dict[Record, None] = {}
         for service, is_gone in ((before, True), (after, False)):
@@ -78,14 +81,15 @@ class Hairpins:
     def _touch(self, service: Service, touched: dict[Record, None]) -> None:
         for each in (service, *[self._services[key] for key in self._named_by.get(service.key, ())]):
             for in_status, record in _records(each):
-                # By rule 1, `externalIPs` are ignored if a status has the address. Their owners can change them often.
+                # An address in `externalIPs` doesn't matter if a status contains it (rule 1). The owners of Services
+                # can change `externalIPs` often, so this case must not be expensive.
                 if in_status or record not in self._by_status:
                     touched[record] = None
 
     def find(self, records: Collection[Record], way: Way, prefixes: Iterable[str]) -> Hairpin:
-        """Return the ClusterIPs that clients in the cluster get for a name with these records.
+        """Return the ClusterIPs that clients in the cluster get for a name with the public records `records`.
 
-        `prefixes` are prefixes of annotations. `records` must not be empty.
+        `prefixes` are the prefixes of annotations in the zone. `records` must not be empty.
         """
         if len(records) > MOST_ADDRESSES:
             return _none(f"it has more than {MOST_ADDRESSES} addresses")
@@ -115,12 +119,12 @@ class Hairpins:
         return Hairpin(service.cluster_ips, f"clients in the cluster get Service {'/'.join(service.key)}: {ips}")
 
     def _target(self, service: Service, prefixes: Iterable[str]) -> tuple[Service, str]:
-        """Return the Service that clients use in place of `service`.
+        """Return the Service that clients use in place of `service`, which is mostly `service` itself.
 
-        Also return the reason why it can't be used, or an empty text.
+        Also return the reason why this Service can't be used, or an empty text if it can.
         """
         exposure = service.exposure
-        assert exposure is not None  # a Service without exposure has no public address, so it isn't found
+        assert exposure is not None  # a Service without exposure has no public address, so this function never gets one
         wanted = annotation(exposure.common.annotations, prefixes, "hairpin")
         if wanted is None:
             return service, "wants the PROXY protocol" if exposure.wants_proxy_protocol else ""
@@ -146,9 +150,9 @@ def _misfit(service: Service, way: Way) -> str:
 
 
 def _records(service: Service) -> Iterable[tuple[bool, Record]]:
-    """Return the public addresses and hostnames of a Service.
+    """Return the public addresses and hostnames of a Service in pairs.
 
-    Those in the status come with True, those in `externalIPs` with False.
+    In the pairs, True means that the status contains the address or hostname, and False means `externalIPs`.
     """
     exposure = service.exposure
     if exposure is None:
@@ -161,7 +165,7 @@ def _records(service: Service) -> Iterable[tuple[bool, Record]]:
 
 
 def _others(service: Service) -> list[ServiceKey]:
-    """Return the Services that the annotation `hairpin` names, with any prefix."""
+    """Return the Services that the annotations `hairpin` name, whatever their prefixes are."""
     annotations = service.exposure.common.annotations if service.exposure is not None else {}
     return [_key(text) for key, text in annotations.items() if key.endswith("/hairpin") and text != OFF]
 

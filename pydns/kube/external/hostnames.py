@@ -1,7 +1,7 @@
-"""Reads the values of annotations: hostnames, targets, TTLs. Owners of objects can write any text into them.
+"""Reads the values of annotations: hostnames, targets, TTLs. The owner of an object can write any text into them.
 
-An annotation has a configured prefix, followed by a key of external-dns. If an object has the same key with several
-prefixes, the value with the first configured prefix is used.
+The name of an annotation consists of a configured prefix and a key of external-dns. If an object has the same key with
+several prefixes, the value with the first configured prefix is used.
 """
 
 import re
@@ -11,8 +11,9 @@ from pydns.dns import name
 from pydns.dns.address import BadAddress, parse_address
 from pydns.kube.external.exposure import MOST, quote
 
-CONTROLLER = "dns-controller"  # external-dns accepts an object if its annotation `controller` has this value
-MAX_TTL_S = 0x7FFFFFFF  # RFC 2181 section 8
+# External-dns only uses an object if its annotation `controller` has this value or is missing.
+CONTROLLER = "dns-controller"
+MAX_TTL_S = 0x7FFFFFFF  # the maximum TTL (RFC 2181 section 8)
 
 _LABEL = "[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
 _HOSTNAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
@@ -22,19 +23,19 @@ _PART = re.compile(r"([0-9.]+)(h|ms|m|s)")
 
 
 def annotation(annotations: Mapping[str, str], prefixes: Iterable[str], key: str) -> str | None:
-    """Return the value of the annotation PREFIX + KEY for the first prefix that the object has, or None."""
+    """Return the value of the annotation PREFIX + KEY, for the first of the `prefixes` that has one, or None."""
     return next((annotations[prefix + key] for prefix in prefixes if prefix + key in annotations), None)
 
 
 def is_ours(annotations: Mapping[str, str], prefixes: Iterable[str]) -> bool:
-    """Return True unless the annotation `controller` reserves the object for another controller."""
+    """Return False if the annotation `controller` reserves the object for another controller, else True."""
     return annotation(annotations, prefixes, "controller") in (None, CONTROLLER)
 
 
 def hostnames(text: str | None, problems: list[str]) -> list[bytes]:
     """Return the hostnames in a list that is separated by commas, as wire names in lower case.
 
-    For each part that is not a hostname, add a problem.
+    For each part that is not a hostname, a problem is added to `problems`.
     """
     return each_hostname(filter(None, _parts(text, "hostnames", problems)), problems)
 
@@ -48,9 +49,9 @@ def _parts(text: str | None, what: str, problems: list[str]) -> Iterator[str]:
 
 
 def each_hostname(texts: Iterable[str], problems: list[str], what: str = "") -> list[bytes]:
-    """Return the wire names of texts, without duplicates. For each text that is not a hostname, add a problem.
+    """Return the wire names of texts, each name once. For each text that is not a hostname, a problem is added.
 
-    A problem begins with `what`.
+    A problem is a text that begins with `what`.
     """
     found: dict[bytes, None] = {}
     for text in texts:
@@ -68,12 +69,12 @@ def hostname(text: str) -> bytes | None:
         return None
     try:
         return name.from_text(lowered)
-    except name.BadName:  # the name or a label is too long
+    except name.BadName:  # the name or one of its labels is too long
         return None
 
 
 def targets(text: str | None, problems: list[str]) -> tuple[list[bytes], list[bytes]]:
-    """Return the addresses and the wire names in a list separated by commas."""
+    """Return the addresses and the wire names in a list that is separated by commas."""
     addresses: dict[bytes, None] = {}
     rest = []
     for part in _parts(text, "targets", problems):
@@ -87,7 +88,7 @@ def targets(text: str | None, problems: list[str]) -> tuple[list[bytes], list[by
 def ttl_s(text: str | None, default_s: int, problems: list[str]) -> int:
     """Return the TTL in seconds. The text may be a number, such as `30`, or a Go duration, such as `1m30s`.
 
-    If the text is invalid, add a problem, and return the default.
+    If the text is invalid, a problem is added to `problems`, and the result is the default.
     """
     if text is None:
         return default_s

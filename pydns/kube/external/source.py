@@ -1,7 +1,8 @@
-"""The protocol of sources. Here, a source turns objects of some kinds into claims for external names.
+"""The protocol of sources. In this package, a source is code that makes claims for external names of objects.
 
 `pydns.kube.producers.external` does the common work for all sources: it decides which object gets a name, and makes
-the records. To add a source, write a file in `pydns.kube.producers`, and add a row to the table in `external.py` there.
+the records. To add a source, write a file in `pydns.kube.producers`, and add a row to the table in
+`pydns.kube.producers.external`.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,49 +17,49 @@ from pydns.kube.external.claims import Claim, Claimant, Record
 from pydns.kube.external.exposure import MOST_PROBLEMS, Exposure
 from pydns.kube.producer import Change, ZoneOptions
 
-# Maximum names of one object, and maximum records of all its names. A headless Service may have 10,000 endpoints.
-# Without these limits, a Service of 1,000 hostnames with 20,000 targets each would keep the controller busy for over a
-# minute.
+# Maximum number of names of one object, and of the records of all its names. A headless Service may have 10,000
+# endpoints. Without limits, a Service of 1,000 hostnames with 20,000 targets each would keep the controller busy for
+# over a minute.
 _MOST_NAMES, _MOST_RECORDS = 10_000, 50_000
-_MOST_REFUSED = 100  # maximum names of one object that it doesn't get, but that are explained
+_MOST_REFUSED = 100  # maximum number of names that an object doesn't get and for which the reason is kept
 
 
 class Zones:
-    """The external zones."""
+    """The external zones of the configuration."""
 
     def __init__(self, options: ZoneOptions) -> None:
         self.all = options.external
         self.nameservers = frozenset(each.owner(zone.apex) for zone in self.all for each in zone.nameservers)
-        # An external zone may contain zones of the cluster, whose names no object can claim.
+        # A zone of the cluster may be inside an external zone. No object can claim its names.
         by_apex: dict[bytes, ExternalZone | None] = {zone.apex: zone for zone in self.all}
         by_apex |= dict.fromkeys(options.apexes)
         self._by_apex = sorted(by_apex.items(), key=lambda each: len(each[0]), reverse=True)
 
     def of(self, owner: bytes) -> ExternalZone | None:
-        """Return the external zone that contains a name in lower case.
+        """Return the external zone that contains `owner`, a name in lower case.
 
-        If zones are nested, return the innermost zone. Return None if the name is in no external zone, or if its
+        If zones are nested, this is the innermost zone. Return None if the name is in no external zone, or if the
         innermost zone is a zone of the cluster.
         """
         return next((zone for apex, zone in self._by_apex if name.is_at_or_below(owner, apex)), None)
 
 
 class Claimed:
-    """The claims of one object, and notices about its problems."""
+    """The claims of one object, and notices about the object's problems."""
 
     def __init__(self, claimant: Claimant, zones: Zones) -> None:
         self.claimant = claimant
         self.claims: dict[bytes, Claim] = {}
         self.notices: list[str] = []
-        self.refused: dict[bytes, str] = {}  # name that the object wants but can't have -> the reason, for `explain`
+        self.refused: dict[bytes, str] = {}  # name that the object wants but can't get -> the reason, for `explain`
         self._zones = zones
-        self._room = _MOST_RECORDS  # number of records that may still be claimed
+        self._room = _MOST_RECORDS  # how many records the object may still claim
 
     def add(self, zone: ExternalZone, owner: bytes, claim: Claim, *, is_nameserver: bool = False) -> None:
-        """Claim a name in lower case, if the name belongs to this zone.
+        """Claim `owner`, a name in lower case, if it belongs to the zone `zone`.
 
-        Only the Service that the configuration chooses can claim the name of a nameserver. Any other object with this
-        name could take over the whole zone.
+        Only the Service that the configuration chooses can claim the name of a nameserver. Any other object that got
+        this name could take over the whole zone.
         """
         if len(owner) > name.MAX_NAME or self._zones.of(owner) is not zone:
             return
@@ -78,26 +79,26 @@ class Claimed:
             self.notice(f"only {_MOST_NAMES} names of it are served")
 
     def refuse(self, zone: ExternalZone, owner: bytes, why: str) -> None:
-        """Remember why the object doesn't get a name that it wants.
+        """Remember why the object doesn't get `owner`, a name that it wants.
 
-        The name is in lower case. Names outside this zone are ignored.
+        The name is in lower case. A name outside the zone `zone` is ignored.
         """
         if owner not in self.claims and len(self.refused) < _MOST_REFUSED and self._zones.of(owner) is zone:
             self.refused[owner] = why
 
     def move_to(self, cluster: str) -> None:
-        """Assign the claims to another cluster.
+        """Mark the claims as those of an object of another cluster.
 
-        Remove their ways, because ClusterIPs of that cluster are useless here.
+        Their ways are removed, because clients in the first cluster can't use ClusterIPs of the other cluster.
         """
         self.claimant = self.claimant._replace(cluster=cluster)
         self.claims = {owner: claim._replace(way=None) for owner, claim in self.claims.items()}
 
     def carried(self) -> frozenset[tuple[bytes, bytes]]:
-        """Return pairs of a target and an owner. The answer for the owner also contains the addresses of the target.
+        """Return pairs of a target and an owner: the answer for the owner also contains the addresses of the target.
 
-        Both names belong to this object. Targets that belong to other objects are left out, because otherwise one
-        object could make each change of another object expensive.
+        This object has claimed both names. Targets that only other objects have claimed are left out, because otherwise
+        one object could make each change of another object expensive.
         """
         return frozenset(
             (target, owner)
@@ -107,7 +108,7 @@ class Claimed:
         )
 
     def notice(self, *texts: str) -> None:
-        """Remember descriptions of problems, for the owner of the object."""
+        """Remember texts that describe problems to the owner of the object."""
         for text in texts:
             if text not in self.notices and len(self.notices) < MOST_PROBLEMS:
                 self.notices.append(text)
@@ -117,10 +118,13 @@ class Source(Protocol):
     """Turns objects of one or more kinds into claims."""
 
     def note(self, change: Change) -> Iterable[Any]:
-        """Process a changed object. Return the keys of the objects whose claims may have changed."""
+        """Process a changed object. Return the keys of all objects whose claims may have changed."""
 
     def claimed(self, key: Any) -> Claimed | None:
-        """Return the claims that the object with this key has now, or None if there is no such object or no claim."""
+        """Return the claims that the object with this key has now.
+
+        Return None if the object doesn't exist, or claims nothing.
+        """
 
 
 MakeSource = Callable[[ZoneOptions, Zones], Source]
@@ -132,9 +136,9 @@ def address_records(addresses: Iterable[bytes]) -> tuple[Record, ...]:
 
 
 def target_records(exposure: Exposure, target: str | None, problems: list[str]) -> tuple[Record, ...]:
-    """Return records for `target`, the value of this annotation.
+    """Return the records that `target`, the value of the annotation `target`, asks for.
 
-    If it is None, return records for the load balancer's addresses.
+    If `target` is None, return records with the load balancer's addresses.
     """
     addresses: Iterable[bytes] = exposure.addresses
     names: Iterable[bytes] = exposure.hostnames

@@ -1,17 +1,17 @@
 """Finds out which addresses belong to clients in the cluster, and their classes (`pydns.table.client_classes`).
 
-1. A client is in the cluster if its address is in the podCIDR of a Node or in a range of the configuration. It is also
-   in the cluster if it has the address of a Node, or of an endpoint that is a Pod. All these clients have the class of
-   the cluster.
-2. A client also has the classes of its node and of the node's zone, if objects show where it runs. The range with the
-   longest prefix applies. So an endpoint's address has priority over the podCIDR that contains it, because not all
-   networks use podCIDRs.
-3. If objects disagree about an address, it has neither of these two classes. Its client gets plain answers, which are
-   right for all clients.
-4. A user who can write EndpointSlices can write any address there. So only addresses in `ptr_ranges` are used, as for
-   reverse names. By default, these are private addresses, which no resolver outside of the cluster should have.
+1. A client is in the cluster if its address is in the podCIDR of a Node, in a range of the configuration, or if it is
+   the address of a Node or of an endpoint that is a Pod. All clients in the cluster have the class of the cluster.
+2. If objects show where a client runs, it also has the classes of its node and of the zone of this node. The range with
+   the longest prefix applies. So the address of an endpoint takes precedence over a podCIDR that contains the address,
+   because not all networks use podCIDRs.
+3. If objects disagree about an address, its client has neither the class of a node nor that of a zone. The client then
+   gets plain answers, which are right for all clients.
+4. A user who can write EndpointSlices can write any address into them. So only the addresses of endpoints in
+   `ptr_ranges` are used, as for reverse names. By default, these are private addresses, which no resolver outside of
+   the cluster should have.
 5. Only objects of the first cluster are used. Pods of another cluster may have the same addresses, and an address
-   doesn't show the cluster of its client. Then the client is treated as a client in the first cluster.
+   doesn't show the cluster of its client. Such a Pod is treated as a client in the first cluster.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -33,7 +33,7 @@ from pydns.table.client_names import parse_slice
 
 
 class Place(NamedTuple):
-    """The place where a Pod runs: its node and its zone. If one of them is unknown, its text is empty."""
+    """Where a client runs: its node, and the zone of this node. An unknown one is an empty text."""
 
     node: str
     zone: str
@@ -43,18 +43,18 @@ _NOWHERE = Place("", "")
 
 
 class ClientsState(NamedTuple):
-    """A range of clients, and the different places that objects show for these clients."""
+    """A range of clients, and the different places that objects show for the clients in it."""
 
     clients: ClientRange
     places: frozenset[Place]
 
 
 class ClusterClients(Plain):
-    """The producer of the ranges of clients. A key is a range."""
+    """The producer of the ranges of clients and their classes. A key is a range."""
 
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
-        # Range -> the places of its clients, one from each object that shows a place. Most ranges have one.
+        # Range -> the places of its clients, one from each object that shows a place. Most ranges have one place.
         self._places: dict[ClientRange, tuple[Place, ...]] = dict.fromkeys(options.cluster_ranges, (_NOWHERE,))
 
     def note(self, change: Change) -> Iterable[ClientRange]:
@@ -73,11 +73,11 @@ class ClusterClients(Plain):
         return [clients for clients, _ in changed]
 
     def _told(self, value: object) -> frozenset[tuple[ClientRange, Place]]:
-        """Return the ranges of clients that an object shows, each with its place."""
+        """Return the ranges of clients that an object shows, each with the place of these clients."""
         if isinstance(value, Node):
             place = Place(place_name(value.name), value.zone)
             return frozenset([(each, place) for each in value.clients])
-        # An imported slice contains Pods of another cluster.
+        # An imported slice contains Pods of another cluster, so it isn't used.
         if isinstance(value, EndpointSlice) and value.imported is None:
             may_point = self._options.may_point
             pods = [each for each in parse_slice(value.clients) if may_point(each.address)]
@@ -87,11 +87,11 @@ class ClusterClients(Plain):
         return frozenset()
 
     def current_keys(self) -> Collection[ClientRange]:
-        """Return all ranges."""
+        """Return all ranges of clients."""
         return self._places.keys()
 
     def state(self, key: ClientRange) -> ClientsState | None:
-        """Return the places of the clients in a range."""
+        """Return a range with the places of its clients, or None if no object shows it any more."""
         places = self._places.get(key)
         return None if places is None else ClientsState(key, frozenset(places))
 
@@ -100,7 +100,7 @@ class ClusterClients(Plain):
         yield from ()
 
     def names(self, state: ClientsState) -> Mapping[bytes, bytes]:
-        """Return the classes of the clients."""
+        """Return the table's entry for a range: the classes of its clients."""
         classes = [ClientClass(Level.CLUSTER, self._options.domain)]
         nodes, zones = {each.node for each in state.places}, {each.zone for each in state.places}
         for level, found in (Level.NODE, nodes - {""}), (Level.ZONE, zones - {""}):

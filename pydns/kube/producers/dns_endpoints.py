@@ -1,4 +1,7 @@
-"""DNSEndpoints of external-dns (externaldns.k8s.io/v1alpha1). A DNSEndpoint contains its names and records."""
+"""DNSEndpoints of external-dns (externaldns.k8s.io/v1alpha1).
+
+The names and records of a DNSEndpoint are written in it.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -20,22 +23,22 @@ _Key = tuple[str, str]  # namespace and name
 
 
 class EndpointRecords(NamedTuple):
-    """The records of one name."""
+    """The records that a DNSEndpoint has for one name."""
 
-    owner: bytes  # wire form, lower case
+    owner: bytes  # the name in wire form and lower case
     records: tuple[Record, ...]
-    # The TTLs of the entries for this name. The smallest one is used. None stands for the TTL of the zone.
+    # The TTLs of all entries for this name. The smallest one is used. None stands for the TTL of the zone.
     ttls_s: frozenset[int | None]
 
 
 class DNSEndpoint(NamedTuple):
-    """A DNSEndpoint."""
+    """A DNSEndpoint, with the records of each name."""
 
     namespace: str
     name: str
     created: str
     endpoints: tuple[EndpointRecords, ...]
-    problems: tuple[str, ...]  # the invalid records, which are left out
+    problems: tuple[str, ...]  # a text for each invalid record, which is left out
 
     @property
     def key(self) -> _Key:
@@ -65,7 +68,7 @@ def read_dns_endpoint(raw: RawDNSEndpoint, options: Options) -> DNSEndpoint:
     """Return a DNSEndpoint. Raises ValueError."""
     meta = raw.metadata
     problems: list[str] = []
-    # Owner -> records and TTLs. An object may have thousands of entries for one name.
+    # Owner -> its records and TTLs. A DNSEndpoint may have thousands of entries for one name.
     found: dict[bytes, tuple[dict[Record, None], set[int | None]]] = {}
     for each in (raw.spec.endpoints if raw.spec is not None else None) or ():
         owner = hostnames.hostname(each.name or "")
@@ -106,7 +109,7 @@ class DNSEndpoints:
         self._endpoints: dict[_Key, DNSEndpoint] = {}
 
     def note(self, change: Change) -> Iterable[_Key]:
-        """Process a changed DNSEndpoint. Return its key."""
+        """Process a changed DNSEndpoint. Return the key of the DNSEndpoint."""
         before, after = change
         if isinstance(before, DNSEndpoint):
             del self._endpoints[before.key]
@@ -145,7 +148,7 @@ def _target(text: str) -> bytes:
 
 
 def _txt(text: str) -> bytes:
-    if len(text) >= 2 and text[0] == text[-1] == '"':  # external-dns writes TXT records in quotes
+    if len(text) >= 2 and text[0] == text[-1] == '"':  # in external-dns, the text of a TXT record is in quotes
         text = text[1:-1]
     rdata = b"".join([txt(each) for each in hostnames.strings(text)])
     if len(rdata) > 0xFFFF:

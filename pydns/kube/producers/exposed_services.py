@@ -1,16 +1,19 @@
 """External names of Services, for clients outside of the cluster.
 
-A Service of type LoadBalancer, or a Service with external addresses, has the name `SERVICE.NAMESPACE` below a zone.
-Its annotations can add hostnames. The address of a load balancer comes from the Service's status. Some annotations only
-ask a load balancer for an address (MetalLB, Cilium, kube-vip), so pydns doesn't read these. Rules:
+A Service of type LoadBalancer, or a Service with external addresses, has the name `SERVICE.NAMESPACE` below the apex of
+a zone. Its annotations can add hostnames. The addresses of its load balancer are those in the status of the Service.
+pydns doesn't read annotations with which a Service asks a load balancer for an address (MetalLB, Cilium, kube-vip).
+Rules:
 
-1. If a Service has the annotation `target`, the name gets the addresses in `target`. Otherwise the name gets the
-   addresses in `externalIPs` and the addresses of the load balancer. If the annotation `resolve-endpoints` is `true`,
-   the name only gets the addresses of the ready endpoints.
-2. The name of a NodePort Service gets the addresses of nodes, if the annotation `access` is `public` or `private`.
-3. If the zone allows it, the endpoints of a headless Service have names below the name of the Service. A headless
-   Service with external addresses has no such names for endpoints.
-4. An ExternalName Service only has the hostnames in its annotations. They are aliases of its target.
+1. If a Service has the annotation `target`, its names get the addresses in `target`. Otherwise, they get the addresses
+   in `externalIPs` and the addresses of the load balancer. But if the annotation `resolve-endpoints` is `true`, they
+   get only the addresses of the ready endpoints.
+2. The names of a Service of type NodePort get the addresses of nodes, if the annotation `access` is `public` or
+   `private`.
+3. If the zone allows it, the endpoints of a headless Service have names below the name of the Service. But the
+   endpoints of a headless Service with external addresses have no such names.
+4. A Service of type ExternalName has only the hostnames in its annotations as names. They are aliases of the Service's
+   target.
 """
 
 from collections.abc import Iterable
@@ -52,20 +55,23 @@ _GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
 _TOPOLOGY_ANNOTATIONS = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints")
 _DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 _AWS_ATTRIBUTES = "service.beta.kubernetes.io/aws-load-balancer-target-group-attributes"
-# Minimum TTL of NS records and their addresses. The records in the parent zone have a similar TTL.
+# The minimum TTL of the NS records of a zone and of their addresses. The NS records in the parent zone have a similar
+# TTL.
 LEAST_NAMESERVER_TTL_S = 300
-_WEIGHT = 100  # weight of the only SRV record of a name
+_WEIGHT = 100  # the weight of a SRV record that is alone at its name
 
 
 class ServiceExposure(NamedTuple):
-    """The fields of a Service that only external zones need. `Service` has the other fields."""
+    """The fields of a Service that only external zones need. `Service` contains all other fields."""
 
     service_type: str
     external_ips: tuple[bytes, ...]
-    node_ports: tuple[int, ...]  # the node port of each port of the Service, or 0 if it has none
+    node_ports: tuple[int, ...]  # the node port of each port of the Service; 0 if a port has none
     common: Exposure
-    wants_proxy_protocol: bool = False  # True: the Service expects the PROXY protocol, which Pods don't send
-    gateway: str = ""  # name of the Gateway to which the Service belongs. It is in the same namespace
+    # True: the load balancer sends the PROXY protocol to the Service, which Pods don't.
+    wants_proxy_protocol: bool = False
+    # The name of the Gateway to which the Service belongs, in the same namespace; empty if it belongs to none.
+    gateway: str = ""
 
 
 class _ExposedPort(ServicePort, rename="camel", gc=False):
@@ -80,7 +86,7 @@ class _ExposedSpec(ServiceSpec, gc=False):
 
 
 class RawExposedService(RawService, gc=False):
-    """The fields of a Service that pydns reads if there are external zones."""
+    """The fields of a Service that pydns reads if external zones or answers for a zone of nodes need them."""
 
     metadata: ExposedMeta
     spec: _ExposedSpec
@@ -108,7 +114,7 @@ def read_exposed_service(raw: RawExposedService, options: Options) -> Service:
 
 
 def _follows_hints(raw: RawExposedService) -> bool:
-    """Return whether a Service asks for hints, by `trafficDistribution` or by one of the older annotations."""
+    """Return whether a Service asks for hints, with `trafficDistribution` or with one of the older annotations."""
     annotations = raw.metadata.annotations or {}
     modes = [annotations.get(each, "") for each in _TOPOLOGY_ANNOTATIONS]
     return raw.spec.traffic_distribution in _DISTRIBUTIONS or any(each.lower() == "auto" for each in modes)
@@ -144,8 +150,8 @@ class ExposedServices:
         self._services: dict[ServiceKey, Service] = {}
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
         self._nodes: dict[str, Node] = {}
-        self._by_endpoints: set[ServiceKey] = set()  # Services whose claims depend on their endpoints
-        self._by_nodes: dict[ServiceKey, None] = {}  # Services whose claims depend on Nodes
+        self._by_endpoints: set[ServiceKey] = set()  # the Services whose claims depend on their endpoints
+        self._by_nodes: dict[ServiceKey, None] = {}  # the Services whose claims depend on Nodes
 
     def note(self, change: Change) -> Iterable[ServiceKey]:
         """Process a changed Service, EndpointSlice or Node. Return the Services whose claims may have changed."""
@@ -189,8 +195,8 @@ class ExposedServices:
     def claimed(self, key: ServiceKey) -> Claimed | None:
         """Return the names and records that a Service claims.
 
-        If the configuration chooses a Service as nameserver, it claims the nameserver's name even if its namespace
-        isn't served.
+        A Service that the configuration chooses for a nameserver claims the nameserver's name, even if the namespace of
+        the Service isn't served.
         """
         service = self._services.get(key)
         if service is None or service.exposure is None:
@@ -219,7 +225,7 @@ class ExposedServices:
         ttl_s = hostnames.ttl_s(value("ttl"), zone.ttl_s, problems)
         wanted = hostnames.hostnames(value("hostname"), problems)
         records = self._records(service, exposure, zone, problems)
-        # Only addresses of a load balancer get reverse names. The owner of a Service can write any address into
+        # Only addresses of a load balancer get reverse names, because the owner of a Service can write any address into
         # `externalIPs`.
         hosts = [owner for owner in wanted if self._all_zones.of(owner) is zone and not name.is_wildcard(owner)]
         way = Way(frozenset([port.number for port in service.ports]))
@@ -242,10 +248,10 @@ class ExposedServices:
     def _records(
         self, service: Service, exposure: ServiceExposure, zone: ExternalZone, problems: list[str]
     ) -> tuple[Record, ...] | None:
-        """Return the records of a Service.
+        """Return the records that a Service has at each of its names.
 
-        The result is empty if the Service has no address yet. It is None if the Service can't be reached from outside
-        of the cluster.
+        The result is empty if the Service has no address yet, or None if the Service can't be reached from outside of
+        the cluster.
         """
         if service.external_name is not None:
             return ((CNAME, service.external_name.lower()),)
@@ -262,9 +268,9 @@ class ExposedServices:
         return records if records or exposure.service_type == "LoadBalancer" else None
 
     def _node_records(self, exposure: ServiceExposure, zone: ExternalZone) -> tuple[Record, ...] | None:
-        """Return records with the addresses of the nodes.
+        """Return records with the addresses of the nodes. Return None if the annotation `access` doesn't ask for them.
 
-        `access: public` also includes internal IPv6 addresses, as in external-dns.
+        As in external-dns, `access: public` includes the internal IPv6 addresses of nodes.
         """
         access = hostnames.annotation(exposure.common.annotations, zone.annotations, "access")
         if ExternalSource.NODES not in zone.sources or access not in ("public", "private"):
@@ -288,7 +294,7 @@ class ExposedServices:
     def _report_foreign(self, exposure: ServiceExposure, claimed: Claimed) -> None:
         """Add a notice for each hostname that is in no external zone.
 
-        External zones that don't use Services are included.
+        External zones that don't have names of Services count, too.
         """
         annotations = exposure.common.annotations
         prefixes = dict.fromkeys([prefix for zone in self._zones for prefix in zone.annotations])
@@ -299,7 +305,7 @@ class ExposedServices:
 
 
 def service_owner(service: Service, zone: ExternalZone) -> bytes:
-    """Return the name of a Service below a zone."""
+    """Return the name of a Service in a zone."""
     return name.from_labels(service.name.encode(), service.namespace.encode())[:-1] + zone.apex
 
 
@@ -311,12 +317,12 @@ def _resolves_endpoints(service: Service) -> bool:
 def _claim_ports(
     service: Service, exposure: ServiceExposure, zone: ExternalZone, owner: bytes, claim: Claim, claimed: Claimed
 ) -> None:
-    """Claim the SRV records of the ports.
+    """Claim SRV records for the ports of a Service.
 
     Each port with a name has an SRV record below the name of the Service. The name of the Service has an SRV record for
-    every port. The target is the name of the Service, but a target must not be an alias (RFC 2782). The name of the
-    Service is an alias if the load balancer has only a hostname. Then this hostname is the target, and the name of the
-    Service has no SRV records.
+    every port. The target of all these records is the name of the Service, but a target must not be an alias (RFC
+    2782). The name of the Service is an alias if the load balancer has only a hostname. Then the hostname is the
+    target, and the name of the Service has no SRV records.
     """
     alias = next((rdata for rtype, rdata in claim.records if rtype == CNAME), None)
     has_alias = alias is not None and all(rtype == CNAME for rtype, _ in claim.records)

@@ -1,9 +1,9 @@
 """External zones: the names that objects of the cluster claim in the configured zones.
 
-A key is a name. Several objects may claim one name. A state is the final decision about the name, so two keys never
-have records of the same owner. When an object changes, the names that it claimed before and the names that it claims
-now may change. Another name may have an MX, SRV or NS record with a changed name as its target. Then the answer for
-that other name may change too, because the answer contains the addresses of the target.
+A key is a name. Several objects may claim one name. The state of a key is the final decision about the name, so two
+keys never have records of the same owner. When an object changes, the names that it claimed before and the names that
+it claims now may change. If a changed name is the target of an MX, SRV or NS record, the answer with this record may
+change, too, because it contains the addresses of the target.
 """
 
 from collections import Counter
@@ -25,7 +25,8 @@ from pydns.kube.producers.routes import Routes
 from pydns.table.client_classes import ClientClass, Level
 from pydns.table.layout import NodeKind, origin_key
 
-# Nodes are not in this table, because Nodes claim no names. `ExposedServices` uses the addresses of Nodes.
+# The sources by the configuration's names for them. Nodes claim no names, so they have no source here.
+# `ExposedServices` uses the addresses of Nodes.
 _SOURCES: dict[ExternalSource, MakeSource] = {
     ExternalSource.SERVICES: ExposedServices,
     ExternalSource.INGRESSES: Ingresses,
@@ -34,27 +35,27 @@ _SOURCES: dict[ExternalSource, MakeSource] = {
 }
 _ADDRESS_TYPES = (A, AAAA)
 _PUBLIC_TYPES = (*_ADDRESS_TYPES, CNAME)
-_MOST_ORIGINS = 1024  # maximum octets of the explanation of a name
-_MOST_LISTED = 100  # maximum conflicts, and maximum notices, that are listed
+_MOST_ORIGINS = 1024  # maximum octets of the text that explains a name
+_MOST_LISTED = 100  # maximum number of conflicts, and of notices, that are listed
 
 
 class NameState(NamedTuple):
-    """The records of a name, and the explanation of where they come from."""
+    """The records of a name, and the text that explains where they come from."""
 
     owner: bytes
-    kind: bytes | None  # a `NodeKind`, or None if the name doesn't exist and only has an explanation
+    kind: bytes | None  # the `NodeKind` of the name, or None if the name doesn't exist and has only an explanation
     rrsets: tuple[RRset, ...]
-    inside: tuple[RRset, ...]  # the RRsets for clients in the cluster; an RRset without RDATA means NODATA
-    pointers: tuple[bytes, ...]  # addresses whose reverse name points to this name
-    origins: str  # lines that `explain` prints
+    inside: tuple[RRset, ...]  # the RRsets that only clients in the cluster get; an RRset without RDATA means NODATA
+    pointers: tuple[bytes, ...]  # the addresses whose PTR records lead to this name
+    origins: str  # the lines with which `explain` explains the name
 
 
 class Conflicts(NamedTuple):
-    """The problems of external names."""
+    """The problems with external names."""
 
     names: dict[str, str]  # name -> the objects that claim the name; 100 names at most
-    losers: int  # number of claims that lost
-    notices: dict[str, str]  # object -> the parts of the object that aren't served; 100 objects at most
+    losers: int  # how many claims lost
+    notices: dict[str, str]  # object -> which parts of the object aren't served; 100 objects at most
 
 
 class External:
@@ -63,27 +64,26 @@ class External:
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
         self._hairpins = Hairpins() if options.has_hairpin else None
-        # Address record -> the names that claim it, each with the number of claims. Used only for hairpin.
+        # Address record -> each name for which an object claims it, and by how many claims. Used only for hairpin.
         self._having: dict[Record, Counter[bytes]] = {}
         self._zones = Zones(options)
-        self._sources: dict[str, list[Source]] = {}  # cluster -> its sources
+        self._sources: dict[str, list[Source]] = {}  # cluster -> the sources for its objects
         if options.external:
             for cluster in options.exposed:
                 of_cluster = _options_of(cluster, options)
                 self._sources[cluster] = [make(of_cluster, self._zones) for make in _SOURCES.values()]
-        # (cluster, number of the source, key of an object) -> the claims of the object
+        # (cluster, index of the source, key of an object) -> the claims of the object
         self._claimed: dict[tuple[str, int, Hashable], Claimed] = {}
-        self._claims: dict[bytes, dict[Claimant, Claim]] = {}  # name -> the claims for the name
-        # name -> objects that want the name but can't have it, with reasons
+        self._claims: dict[bytes, dict[Claimant, Claim]] = {}  # name -> the claims for the name, by their claimants
+        # name -> the objects that want the name but can't get it, each with the reason
         self._refused: dict[bytes, dict[Claimant, str]] = {}
-        # Target -> names whose answers also contain the addresses of the target, with the number of objects that cause
-        # this.
+        # Target -> each name whose answer also contains the addresses of the target, and because of how many objects.
         self._carriers: dict[bytes, Counter[bytes]] = {}
-        self._counts: Counter[bytes] = Counter()  # apex -> number of claimed names in the zone
-        self._wildcards: Counter[bytes] = Counter()  # apex -> number of claimed wildcards in the zone
+        self._counts: Counter[bytes] = Counter()  # apex -> how many names of the zone are claimed
+        self._wildcards: Counter[bytes] = Counter()  # apex -> how many wildcards of the zone are claimed
         self._losers: dict[bytes, tuple[int, tuple[str, ...]]] = {}
         self._noticed: dict[Claimant, tuple[str, ...]] = {}
-        # claimant -> its changed notices, which `take_news` has not returned yet
+        # claimant -> its notices, if they have changed since the last call of `take_news`
         self._news: dict[Claimant, tuple[str, ...]] = {}
         for zone in options.external:
             for each in zone.nameservers:
@@ -110,7 +110,7 @@ class External:
         if after is not None:
             self._claimed[at] = after
         if before is not None and (after is None or before.claimant != after.claimant):
-            # The object was deleted and created again, so the claimant is a new one.
+            # An object that was deleted and created again has another claimant.
             self._change(before.claimant, before, None, touched)
             before = None
         if after is not None:
@@ -170,7 +170,7 @@ class External:
 
     def _count_having(self, owner: bytes, claim: Claim | None, difference: int) -> None:
         if claim is None or claim.way is None or len(claim.records) > MOST_ADDRESSES:
-            return  # then the name has no hairpin, even if other claims add addresses
+            return  # a name with such a claim has no hairpin, whatever the other claims are
         for record in claim.records:
             owners = self._having.setdefault(record, Counter())
             owners[owner] += difference
@@ -200,7 +200,7 @@ class External:
         return self._claims.keys() | self._refused.keys() | {zone.apex for zone in self._zones.all}
 
     def state(self, key: bytes) -> NameState | None:
-        """Return the records of a name. Remember the objects that lost the name, for `conflicts`."""
+        """Return the decision about a name. The objects that lost the name are remembered for `conflicts`."""
         zone = self._zones.of(key)
         claims = self._claims.get(key)
         if zone is None or (claims is None and key != zone.apex):
@@ -233,7 +233,10 @@ class External:
         return NameState(key, kind, tuple(rrsets), inside, decision.pointers, origins)
 
     def _hairpin(self, zone: ExternalZone, decision: Decision) -> Hairpin | None:
-        """Return the ClusterIPs that clients in the cluster get for a name, or None if the name has no hairpin."""
+        """Return the ClusterIPs that clients in the cluster get for a name.
+
+        Return None if the name can't have hairpin.
+        """
         if self._hairpins is None or zone.hairpin is HairpinMode.OFF or decision.way is None:
             return None
         records = [(rtype, rdata) for rtype in _PUBLIC_TYPES for rdata in decision.records.get(rtype, ())]
@@ -242,8 +245,9 @@ class External:
     def _inside(self, owner: bytes, zone: ExternalZone, decision: Decision, hairpin: Hairpin | None) -> Iterator[RRset]:
         """Yield the RRsets that clients in the cluster get instead of the records of a name.
 
-        Families are never mixed, because a public IPv6 address beside a ClusterIP would lead half of the clients out of
-        the cluster. HTTPS and SVCB records of upstreams may contain public addresses, so they are replaced too.
+        Public addresses and ClusterIPs are never mixed, because a public IPv6 address beside a ClusterIP would lead
+        half of the clients out of the cluster. HTTPS and SVCB records of upstreams may contain public addresses, so
+        they are replaced, too.
         """
         if hairpin is not None and hairpin.addresses:
             by_type = _by_type(hairpin.addresses)
@@ -265,7 +269,7 @@ class External:
         return decide(owner, claims, is_apex=owner == zone.apex)
 
     def _addresses(self, owner: bytes) -> tuple[RRset, ...]:
-        """Return the address records of a name. There are none if no object claims the name."""
+        """Return the address records of a name. The result is empty if no object claims the name."""
         zone = self._zones.of(owner)
         if zone is None or owner not in self._claims:
             return ()
@@ -310,55 +314,55 @@ class External:
         return [RRset(zone.apex, NS, max(zone.ttl_s, LEAST_NAMESERVER_TTL_S), found, additional)] if found else []
 
     def rrsets(self, state: NameState) -> Iterator[RRset]:
-        """Yield the records of a name."""
+        """Yield the records that a name has for all clients."""
         return iter(state.rrsets)
 
     def class_rrsets(self, state: NameState) -> Iterator[tuple[ClientClass, RRset]]:
-        """Yield the RRsets for clients in the cluster, each with their class."""
+        """Yield the RRsets that only clients in the cluster get, each with the class of these clients."""
         client_class = ClientClass(Level.CLUSTER, self._options.domain)
         for rrset in state.inside:
             yield client_class, rrset
 
     def names(self, state: NameState) -> Mapping[bytes, bytes]:
-        """Return the tree key of the name with its node kind, if the name exists.
+        """Return the table's entries for a name: its node kind, if the name exists, and its explanation.
 
-        Also return the origin key with the explanation.
+        The keys are the tree key and the origin key of the name.
         """
         tree = name.tree_key(state.owner)
         origins = {origin_key(tree): state.origins.encode()}
         return origins if state.kind is None else {tree: state.kind, **origins}
 
     def pointers(self, state: NameState) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the addresses of load balancers, each with the name."""
+        """Yield the load balancers' addresses that lead to a name, each with the name."""
         for address in state.pointers:
             yield address, state.owner
 
     def size(self, state: NameState) -> int:
-        """Return the number of records of a name."""
+        """Return how many records a name has."""
         return sum([len(rrset.rdatas) for rrset in state.rrsets])
 
     def change_ttl(self, ttl_s: int) -> None:
-        """Use another TTL for the answers with ClusterIPs. The zones have their own TTLs."""
+        """Use another TTL for answers with ClusterIPs. All other answers have TTLs of the zone or of an object."""
         self._options = self._options._replace(ttl_s=ttl_s)
 
     # Information about the external zones
 
     def is_plain(self, apex: bytes) -> bool:
-        """Return True if no object claims a wildcard in the zone."""
+        """Return whether no object claims a wildcard in a zone."""
         return not self._wildcards[apex]
 
     def count(self, apex: bytes) -> int:
-        """Return the number of claimed names in a zone."""
+        """Return how many names of a zone are claimed."""
         return self._counts[apex]
 
     def problem(self, zone: ExternalZone) -> str | None:
-        """Return a text that lists the nameservers of a zone that have no address, or None if all have one."""
+        """Return a text that lists the nameservers of a zone without an address, or None if all have one."""
         owners = [each.owner(zone.apex) for each in zone.nameservers]
         lacking = [name.to_text(owner) for owner in owners if not self._addresses(owner)]
         return f"without an address: {', '.join(lacking)}" if lacking else None
 
     def conflicts(self) -> Conflicts:
-        """Return the names that several objects claim, and the objects whose claims aren't fully served."""
+        """Return the names for which objects lost, and the objects of which a part isn't served."""
         names = sorted(self._losers)[:_MOST_LISTED]
         return Conflicts(
             {name.to_text(each): "; ".join(self._losers[each][1]) for each in names},
@@ -367,9 +371,9 @@ class External:
         )
 
     def take_news(self) -> dict[str, str]:
-        """Return the objects whose notices changed since the last call, with their current notices.
+        """Return a dict: object whose notices have changed since the last call -> its notices now.
 
-        An empty text means that the object has no problem now.
+        An empty text means that the object no longer has a problem.
         """
         news, self._news = self._news, {}
         return {str(claimant): "; ".join(notices) for claimant, notices in news.items()}
@@ -385,7 +389,7 @@ def _by_type(addresses: Iterable[bytes]) -> dict[int, tuple[bytes, ...]]:
 
 
 def _options_of(cluster: str, options: ZoneOptions) -> ZoneOptions:
-    """Return the options for the objects of a cluster.
+    """Return the options that apply to the objects of a cluster.
 
     The cluster's first domain decides which namespaces are served.
     """

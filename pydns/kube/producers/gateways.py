@@ -1,7 +1,7 @@
-"""Gateways and ListenerSets of the Gateway API: the listeners to which routes are attached, and their addresses.
+"""Gateways and ListenerSets of the Gateway API: the listeners to which routes may be attached, and their addresses.
 
-A ListenerSet adds listeners to a Gateway if both agree. The status of the ListenerSet must show that it is accepted,
-and the Gateway must allow ListenerSets of this namespace. By default, a Gateway allows no ListenerSets.
+A ListenerSet adds listeners to a Gateway. For this, its status must show that it is accepted, and the Gateway must
+allow ListenerSets of its namespace. By default, a Gateway allows no ListenerSets.
 """
 
 from collections.abc import Iterable
@@ -17,22 +17,22 @@ from pydns.kube.objects import Options, as_label
 GROUP = "gateway.networking.k8s.io"
 GATEWAY, LISTENER_SET = "Gateway", "ListenerSet"
 
-Key = tuple[str, str, str]  # kind, namespace and name of an object
+Key = tuple[str, str, str]  # the kind, the namespace and the name of an object
 
 
 class Listener(NamedTuple):
     """A listener of a Gateway or a ListenerSet."""
 
     name: str
-    hostname: bytes  # wire form, lower case; empty if the listener accepts any hostname
+    hostname: bytes  # the hostname in wire form and lower case; empty if the listener accepts any hostname
     port: int
     protocol: str
-    kinds: frozenset[str]  # kinds of routes that may be attached; empty: all kinds for the protocol
-    same_namespace: bool  # True: only routes in the listener's own namespace may be attached
+    kinds: frozenset[str]  # the kinds of routes that may be attached; empty if all kinds for the protocol may be
+    same_namespace: bool  # whether only routes in the listener's own namespace may be attached
 
 
 class Gateway(NamedTuple):
-    """A Gateway."""
+    """A Gateway, with its listeners and addresses."""
 
     namespace: str
     name: str
@@ -40,7 +40,7 @@ class Gateway(NamedTuple):
     is_programmed: bool
     listeners: tuple[Listener, ...]
     exposure: Exposure | None  # None if a label of the Gateway asks pydns to ignore it
-    # The namespaces whose ListenerSets it allows: "None", "Same" (its own namespace), "Selector" or "All".
+    # From which namespaces the Gateway allows ListenerSets: "None", "Same" (its own namespace), "Selector" or "All".
     sets_from: str
 
     @property
@@ -50,26 +50,27 @@ class Gateway(NamedTuple):
 
     @property
     def parents(self) -> tuple[Key, ...]:
-        """Return the objects on which the listeners of this object depend: none."""
+        """Return no keys, because the listeners of a Gateway depend on no other object."""
         return ()
 
     def allows(self, namespace: str) -> bool:
-        """Return whether ListenerSets of a namespace may be attached.
+        """Return whether the Gateway allows ListenerSets of a namespace.
 
-        With a selector, the status of a ListenerSet shows whether the selector matches, so the result is True.
+        With "Selector", the result is True, because the status of a ListenerSet shows whether the selector matches its
+        namespace.
         """
         return self.sets_from in ("All", "Selector") or (self.sets_from == "Same" and namespace == self.namespace)
 
 
 class ListenerSet(NamedTuple):
-    """A ListenerSet."""
+    """A ListenerSet, with its listeners."""
 
     namespace: str
     name: str
     gateway: Key
     is_accepted: bool
     listeners: tuple[Listener, ...]  # only the accepted listeners
-    exposure: Exposure | None  # has no addresses, because those of the Gateway are used
+    exposure: Exposure | None  # it contains no addresses, because a ListenerSet has those of its Gateway
 
     @property
     def key(self) -> Key:
@@ -78,12 +79,12 @@ class ListenerSet(NamedTuple):
 
     @property
     def parents(self) -> tuple[Key, ...]:
-        """Return the objects on which the listeners of this object depend: the Gateway."""
+        """Return the key of the Gateway, on which the listeners of the ListenerSet depend."""
         return (self.gateway,)
 
 
 class Condition(msgspec.Struct, gc=False):
-    """The fields of a condition that pydns reads."""
+    """The fields of a status condition that pydns reads."""
 
     type: str
     status: str
@@ -170,7 +171,7 @@ class RawListenerSet(msgspec.Struct, gc=False):
 
 
 def is_accepted(conditions: Iterable[Condition] | None) -> bool:
-    """Return whether the condition Accepted is true."""
+    """Return whether the condition `Accepted` is among some conditions and true."""
     return any(each.type == "Accepted" and each.status == "True" for each in conditions or ())
 
 
@@ -211,12 +212,12 @@ def _listener(raw: _Listener, problems: list[str]) -> Listener:
     host = hostnames.hostname(raw.hostname) if raw.hostname else b""
     if host is None:
         problems.append(f"hostname {quote(raw.hostname or '')} of listener {quote(raw.name)} is not a hostname")
-        host = name.ROOT  # no route has the root name as its hostname, so no route matches this listener
+        host = name.ROOT  # the root is no hostname of a route, so no route matches this listener
     allowed = raw.allowed_routes or _AllowedRoutes()
     kinds = frozenset([each.kind for each in allowed.kinds or () if (each.group or GROUP) == GROUP])
     where = (allowed.namespaces and allowed.namespaces.from_) or "Same"
-    # pydns doesn't compare a namespace selector with the labels of namespaces. The Gateway's controller does that, and
-    # writes the result to the status of the route.
+    # If a selector decides from which namespaces routes may come, the Gateway's controller compares it with the labels
+    # of namespaces, and writes the result to the status of each route. So pydns ignores the selector.
     return Listener(raw.name, host, raw.port, raw.protocol, kinds, where == "Same")
 
 

@@ -1,7 +1,7 @@
 """Ingresses (networking.k8s.io/v1): the hosts in their rules get the addresses of the ingress controller.
 
-In the Ingress API, a wildcard host covers exactly one label. The hosts in `tls` belong to certificates, so they get no
-DNS names.
+In the Ingress API, a wildcard host covers exactly one label. The hosts in `tls` are for certificates, so they get no
+records.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class Ingress(NamedTuple):
     namespace: str
     name: str
     class_name: str | None
-    hosts: tuple[bytes, ...]  # wire form, lower case
+    hosts: tuple[bytes, ...]  # the hosts in its rules, in wire form and lower case
     has_tls: bool
     exposure: Exposure | None  # None if a label of the Ingress asks pydns to ignore it
 
@@ -54,7 +54,7 @@ class _Rule(msgspec.Struct, gc=False):
 class _Spec(msgspec.Struct, rename="camel", gc=False):
     ingress_class_name: str | None = None
     rules: list[_Rule] | None = None
-    tls: Any = None  # shows only whether the Ingress has TLS
+    tls: Any = None  # any value but null or an empty list means that the Ingress has TLS
 
 
 class RawIngress(msgspec.Struct, gc=False):
@@ -100,9 +100,9 @@ class Ingresses:
         self._default_classes: set[str] = set()
 
     def note(self, change: Change) -> Iterable[_Key]:
-        """Process a changed Ingress or IngressClass. Return the keys of the Ingresses whose claims may have changed.
+        """Process a changed Ingress or IngressClass. Return the keys of all Ingresses whose claims may have changed.
 
-        If an Ingress names no class, it has the default class.
+        If an IngressClass changes, these are the Ingresses that name no class, because they have the default class.
         """
         before, after = change
         if isinstance(before, IngressClass) or isinstance(after, IngressClass):

@@ -1,4 +1,4 @@
-"""Namespaces: each namespace has two DNS names. One is the parent of its Services, the other is the parent of its pods.
+"""Namespaces: each namespace has two DNS names, one directly above its Services and one directly above its pods.
 
 Both names exist as long as the namespace exists.
 """
@@ -15,7 +15,7 @@ from pydns.table.layout import NodeKind
 
 
 class Namespaces(Plain):
-    """The producer for Namespaces. The name of a namespace is both the key and the state."""
+    """The producer for Namespaces. A key is the name of a namespace, and its state is the same name."""
 
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
@@ -23,7 +23,7 @@ class Namespaces(Plain):
         self._existing: dict[str, None] = {}
 
     def note(self, change: Change) -> Iterable[str]:
-        """Process a changed Namespace. Return its name."""
+        """Process a changed Namespace. Return the name of the namespace."""
         before, after = change
         if isinstance(after, Namespace):
             self._existing[after.name] = None
@@ -37,19 +37,19 @@ class Namespaces(Plain):
         return self._existing.keys()
 
     def state(self, key: str) -> str | None:
-        """Return the name of the namespace if it exists and is served, else None."""
+        """Return the name of a namespace, or None if the namespace doesn't exist or isn't served."""
         return key if key in self._existing and self._options.serves(key) else None
 
     def rrsets(self, state: str) -> Iterator[RRset]:
-        """Yield nothing, because the names of namespaces have no records."""
+        """Yield nothing, because the DNS names of namespaces have no records."""
         return iter(())
 
     def names(self, state: str) -> Mapping[bytes, bytes]:
-        """Return the name of a namespace below `svc`. If pods have names, also return its name below `pod`."""
+        """Return the DNS name of a namespace below `svc` and, if pods have names, its DNS name below `pod`."""
         found: dict[bytes, bytes] = {name.tree_key(schema.namespace_name(self._schema, state)): NodeKind.PLAIN}
         if self._options.pods is not PodsMode.DISABLED:
-            # In mode INSECURE, a worker answers for every address below the namespace, without a check whether a pod
-            # has the address.
+            # In mode INSECURE, every address has a name below that of the namespace: the worker doesn't check whether a
+            # pod has the address.
             kind = NodeKind.POD_NAMESPACE if self._options.pods is PodsMode.INSECURE else NodeKind.PLAIN
             found[name.tree_key(schema.pod_namespace_name(self._schema, state))] = kind
         return found

@@ -1,4 +1,7 @@
-"""Nodes. Their addresses are used for Services of type NodePort, and to recognize clients. Nodes have no DNS names."""
+"""Nodes.
+
+Their addresses are used for Services of type NodePort, and to find out where clients run. Nodes have no DNS names.
+"""
 
 from contextlib import suppress
 from typing import NamedTuple
@@ -14,12 +17,12 @@ _ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.i
 
 
 class Node(NamedTuple):
-    """A Node. If a Node isn't ready or isn't schedulable, it has no addresses for Services."""
+    """A Node. If the Node isn't ready or isn't schedulable, it has no addresses for Services."""
 
     name: str
-    external: tuple[bytes, ...]  # addresses for Services
+    external: tuple[bytes, ...]  # external addresses, for Services
     internal: tuple[bytes, ...]
-    # The addresses of clients on the Node: its own addresses and the ranges of its Pods. Read only with
+    # The addresses that clients on the Node may have: the Node's own addresses, and its podCIDRs. Read only with
     # `Options.topology`.
     clients: tuple[ClientRange, ...] = ()
     zone: str = ""
@@ -64,7 +67,7 @@ def read_node(raw: RawNode, options: Options) -> Node:
     node = Node(raw.metadata.name, external, internal)
     if options.topology:
         node = node._replace(clients=_clients(node, spec), zone=_zone(raw.metadata))
-    # A Node without conditions is treated as ready, because a manifest of a Node has no conditions.
+    # A Node without conditions counts as ready, because a Node in a manifest has no conditions.
     is_ready = all(each.status == "True" for each in status.conditions or () if each.type == "Ready")
     return node if is_ready and not spec.unschedulable else node._replace(external=(), internal=())
 

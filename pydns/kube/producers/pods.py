@@ -1,4 +1,4 @@
-"""Pods: if the option `pods` is `verified`, the address of every pod has a DNS name."""
+"""Pods: with `pods: verified`, the address of every pod has a DNS name."""
 
 from collections.abc import Collection, Iterable, Iterator
 
@@ -9,22 +9,23 @@ from pydns.kube import schema
 from pydns.kube.objects import Pod
 from pydns.kube.producer import Change, Plain, ServedNamespaces, ZoneOptions
 
-_Key = tuple[str, bytes]  # namespace and address
+_Key = tuple[str, bytes]  # the namespace and an address of a pod
 
 
 class Pods(Plain):
-    """The producer for Pods. A key and a state both consist of a namespace and the address of a pod."""
+    """The producer for Pods. A key consists of a namespace and an address of a pod, and its state is the same."""
 
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
         self._schema = options.schema
         self._served = ServedNamespaces(options)
-        self._counts: dict[_Key, int] = {}  # key -> number of pods; two pods may share an address for a moment
+        # key -> how many pods have the address; for a moment, two pods may have the same.
+        self._counts: dict[_Key, int] = {}
 
     def note(self, change: Change) -> Iterable[_Key]:
-        """Process a changed Pod. Return the keys of its old and new addresses.
+        """Process a changed Pod. Return the keys for its old and its new addresses.
 
-        If labels select the namespaces, also process a changed Namespace, and return the keys of its Pods.
+        If labels select the served namespaces, also process a changed Namespace, and return the keys of its Pods.
         """
         if (namespace := self._served.note(change)) is not None:
             return [key for key in self._counts if key[0] == namespace]
@@ -40,11 +41,11 @@ class Pods(Plain):
         return found
 
     def current_keys(self) -> Collection[_Key]:
-        """Return the keys of all pod addresses that have names."""
+        """Return the keys of all addresses of pods."""
         return self._counts.keys()
 
     def state(self, key: _Key) -> _Key | None:
-        """Return the key if a pod has the address, else None."""
+        """Return the key, or None if no pod has the address or if the namespace isn't served."""
         return key if key in self._counts and key[0] in self._served else None
 
     def rrsets(self, state: _Key) -> Iterator[RRset]:

@@ -1,10 +1,9 @@
 """Routes of the Gateway API: the hostnames of a route get the addresses of the Gateways that accept the route.
 
-A route gets names from a Gateway under two conditions. First, the status of the route shows that the Gateway accepts
-the route, or that one of its ListenerSets does. Second, a listener matches the route by name, port, protocol, kinds and
-namespace. The names are the intersection of the route's hostnames and the listener's hostname. A wildcard covers any
-number of labels, as in the Gateway API. A TCPRoute or UDPRoute has no hostnames. Its names come from the annotation
-`hostname`.
+A Gateway gives names to a route under two conditions. First, the status of the route shows that the Gateway or one of
+its ListenerSets accepts the route. Second, a listener fits the route in name, port, protocol, kinds and namespace. The
+names are the intersection of the route's hostnames and the listener's hostname. A wildcard covers any number of labels,
+as in the Gateway API. A TCPRoute or UDPRoute has no hostnames. Its names are in the annotation `hostname`.
 
 With `listener_hostnames: always`, Gateways and ListenerSets also claim the hostnames of their listeners.
 """
@@ -35,7 +34,7 @@ from pydns.kube.producers.gateways import (
     is_accepted,
 )
 
-# Kind of a route -> protocols of the listeners to which a route of this kind may be attached.
+# Kind of a route -> the protocols of listeners to which a route of this kind may be attached.
 _PROTOCOLS = {
     "HTTPRoute": frozenset({"HTTP", "HTTPS"}),
     "GRPCRoute": frozenset({"HTTP", "HTTPS"}),
@@ -47,9 +46,9 @@ _WITHOUT_HOSTNAMES = frozenset({"TCPRoute", "UDPRoute"})
 
 
 class Parent(NamedTuple):
-    """A reference of a route to a Gateway or a ListenerSet, and to a listener by name and port.
+    """A reference of a route to a Gateway or a ListenerSet, which may also choose a listener by name and port.
 
-    None means any name or any port.
+    A name or a port of None means any.
     """
 
     key: Key  # the key of a Gateway or a ListenerSet
@@ -63,7 +62,7 @@ class Route(NamedTuple):
     kind: str
     namespace: str
     name: str
-    hosts: tuple[bytes, ...]  # wire form, lower case
+    hosts: tuple[bytes, ...]  # the hostnames of the route, in wire form and lower case
     accepted_by: tuple[Parent, ...]
     exposure: Exposure | None  # None if a label of the route asks pydns to ignore it
 
@@ -74,15 +73,15 @@ class Route(NamedTuple):
 
     @property
     def parents(self) -> tuple[Key, ...]:
-        """Return the objects on which the names of this route depend."""
+        """Return the keys of the objects on which the names of this route depend."""
         return tuple([each.key for each in self.accepted_by])
 
 
 class Place(NamedTuple):
-    """Listeners, and the Gateway to which they belong."""
+    """The listeners of a Gateway or a ListenerSet, and the Gateway."""
 
     gateway: Gateway
-    # Exposure of the ListenerSet with the listeners, if there is one, and then of the Gateway.
+    # The exposures of the ListenerSet, if the listeners belong to one, and of the Gateway.
     exposures: tuple[Exposure, ...]
     namespace: str  # the namespace of the listeners
     listeners: tuple[Listener, ...]
@@ -137,9 +136,9 @@ def read_route(kind: str, raw: RawRoute, options: Options) -> Route:
 
 
 def _parent(ref: _ParentRef, namespace: str) -> Parent | None:
-    """Return the parent in a reference, or None if the parent is neither a Gateway nor a ListenerSet.
+    """Return the parent to which a reference leads, or None if it is neither a Gateway nor a ListenerSet.
 
-    Missing fields get the defaults of the API.
+    A missing field of the reference gets the API's default.
     """
     kind = ref.kind or GATEWAY
     if (ref.group or GROUP) != GROUP or kind not in (GATEWAY, LISTENER_SET):
@@ -160,12 +159,14 @@ class Routes:
         self._all_zones = zones
         self._zones = [zone for zone in zones.all if ExternalSource.ROUTES in zone.sources]
         self._objects: dict[Key, _Object] = {}
-        self._children: dict[Key, dict[Key, None]] = {}  # parent -> the objects that refer to this parent
+        # key of a Gateway or ListenerSet -> the keys of the objects that refer to it.
+        self._children: dict[Key, dict[Key, None]] = {}
 
     def note(self, change: Change) -> Iterable[Key]:
-        """Process a changed route, Gateway or ListenerSet. Return the keys of objects whose claims may have changed.
+        """Process a changed route, Gateway or ListenerSet. Return the keys of all objects whose claims may have
+        changed.
 
-        If a Gateway changes, every route that it accepts may get other addresses.
+        If a Gateway changes, every route that refers to it may get other addresses.
         """
         before, after = change
         if isinstance(before, _Object):
@@ -234,7 +235,7 @@ class Routes:
     def _claim_listeners(
         self, found: Gateway | ListenerSet, exposure: Exposure, zone: ExternalZone, claimed: Claimed
     ) -> None:
-        """Claim the hostnames of the listeners of a Gateway or a ListenerSet, whether routes are attached or not."""
+        """Claim the hostnames of the listeners of a Gateway or a ListenerSet, even if no route is attached to them."""
         place = self._place(found.key, zone)
         if place is None:
             return
@@ -246,7 +247,7 @@ class Routes:
         claimed.notice(*problems)
 
     def _place(self, key: Key, zone: ExternalZone) -> Place | None:
-        """Return the listeners of a Gateway or a ListenerSet, or None if they are not used in the zone."""
+        """Return the listeners of a Gateway or a ListenerSet, or None if they give no names in the zone."""
         found = self._objects.get(key)
         gateway = self._objects.get(found.gateway) if isinstance(found, ListenerSet) else found
         if not isinstance(gateway, Gateway) or gateway.exposure is None or not gateway.is_programmed:
@@ -265,7 +266,7 @@ def _ttl_s(exposure: Exposure, zone: ExternalZone, problems: list[str]) -> int:
 
 
 def _matching(route: Route, parent: Parent, place: Place) -> Iterator[Listener]:
-    """Yield the listeners to which a route may be attached."""
+    """Yield those listeners of `place` to which a route may be attached."""
     for each in place.listeners:
         if (
             parent.section in (None, each.name)
@@ -282,7 +283,10 @@ def _way(place: Place, listeners: Iterable[Listener]) -> Way:
 
 
 def _records(place: Place, zone: ExternalZone, problems: list[str]) -> tuple[Record, ...]:
-    """Return the records in the first annotation `target`, or else the records of the Gateway's addresses."""
+    """Return the records that the first annotation `target` asks for.
+
+    Without it, return the records of the Gateway's addresses.
+    """
     exposure = place.exposures[-1]
     problems += exposure.problems
     return target_records(exposure, _first("target", place.exposures, zone), problems)
@@ -291,14 +295,14 @@ def _records(place: Place, zone: ExternalZone, problems: list[str]) -> tuple[Rec
 def _named(route: Route, exposure: Exposure, place: Place, zone: ExternalZone, problems: list[str]) -> Iterable[bytes]:
     """Return the names in the annotation `hostname`.
 
-    If a TCPRoute or UDPRoute has no such annotation, that of a parent is used.
+    If a TCPRoute or UDPRoute has no such annotation, the annotation of its ListenerSet or Gateway is used.
     """
     exposures = (exposure, *place.exposures) if route.kind in _WITHOUT_HOSTNAMES else (exposure,)
     return hostnames.hostnames(_first("hostname", exposures, zone), problems)
 
 
 def _first(key: str, exposures: Iterable[Exposure], zone: ExternalZone) -> str | None:
-    """Return an annotation from the first exposure that has it."""
+    """Return the value of an annotation, from the first exposure that has it."""
     found = [hostnames.annotation(each.annotations, zone.annotations, key) for each in exposures]
     return next((each for each in found if each is not None), None)
 
@@ -306,7 +310,7 @@ def _first(key: str, exposures: Iterable[Exposure], zone: ExternalZone) -> str |
 def _hosts(
     route: Route, listeners: Iterable[Listener], mode: ListenerHostnames, problems: list[str]
 ) -> Iterator[bytes]:
-    """Yield the intersection of a route's hostnames and the hostnames of the listeners."""
+    """Yield the names on which a route's hostnames and the hostnames of listeners agree."""
     for each in listeners:
         for host in route.hosts:
             if (common := _common(host, each.hostname)) is not None:
@@ -314,17 +318,17 @@ def _hosts(
         if route.hosts or each.hostname in (b"", name.ROOT):
             continue
         if mode is ListenerHostnames.ROUTES and name.is_wildcard(each.hostname):
-            # The wildcard of a listener is only a limit for the hostnames of routes. If it were published, it would
-            # also answer names that no route serves.
+            # A listener's wildcard only limits the hostnames of routes. If it had records, names that no route serves
+            # would have answers, too.
             problems.append(f"it has no hostname, and that of listener {quote(each.name)} is a wildcard")
         elif mode is not ListenerHostnames.NEVER:
             yield each.hostname
 
 
 def _common(host: bytes, limit: bytes) -> bytes | None:
-    """Return the intersection of a hostname and a limit, or None if they have no names in common.
+    """Return the hostname or wildcard for the names that a hostname and a limit have in common, or None.
 
-    Both may be wildcards. A wildcard covers any number of labels.
+    Both the hostname and the limit may be wildcards. A wildcard covers any number of labels.
     """
     if not limit or host == limit:
         return host
@@ -336,7 +340,7 @@ def _common(host: bytes, limit: bytes) -> bytes | None:
 
 
 def _is_below(host: bytes, wildcard: bytes) -> bool:
-    """Return whether `host`, which may be a wildcard, is below the parent of `wildcard`."""
+    """Return whether `wildcard` covers `host`, which may be a wildcard with more labels."""
     parent = wildcard.removeprefix(name.WILDCARD)
     host = host.removeprefix(name.WILDCARD)
     return host != parent and name.is_at_or_below(host, parent)

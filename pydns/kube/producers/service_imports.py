@@ -1,13 +1,14 @@
 """ServiceImports: the names of Services that other clusters export (Multi-Cluster Services API, its DNS schema 1.0.0).
 
-An import of type ClusterSetIP has its own addresses. A headless import has the ready endpoints of the EndpointSlices
-that belong to it. Each of these slices comes from one cluster, and an endpoint's name contains the name of its cluster:
+An import of type ClusterSetIP has addresses of its own. A headless import has the addresses of the ready endpoints in
+its EndpointSlices. Each of these slices comes from one cluster, and the name of an endpoint contains the name of its
+cluster. The names are:
 
     SVC.NS.svc                     an import
     _PORT._PROTOCOL.SVC.NS.svc     a named port of the import
-    ENDPOINT.CLUSTER.SVC.NS.svc    a ready endpoint of a headless import. ENDPOINT is its hostname, or its dashed IP
+    ENDPOINT.CLUSTER.SVC.NS.svc    a ready endpoint of a headless import; ENDPOINT is its hostname or its dashed IP
 
-Names are relative to a zone such as clusterset.local. The addresses of imports have no reverse names.
+The names are relative to a zone such as clusterset.local. The addresses of imports have no reverse names.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -38,14 +39,17 @@ from pydns.table.layout import NodeKind
 
 VERSION = b"1.0.0"
 
-Key = tuple[bytes, str, str]  # the apex of a zone, and the namespace and name of an import
+Key = tuple[bytes, str, str]  # the apex of a zone, and the namespace and the name of an import
 
 
 class ServiceImport(NamedTuple):
-    """A ServiceImport, in the form of a Service. The ClusterIPs of `service` are the addresses of the import."""
+    """A ServiceImport.
+
+    Its fields are in `service`, as those of a Service: the ClusterIPs are the addresses of the import.
+    """
 
     service: Service
-    has_slices: bool  # whether the status shows that the EndpointSlices of the import exist
+    has_slices: bool  # whether the status of the import shows that its EndpointSlices exist
 
     @property
     def key(self) -> ServiceKey:
@@ -54,13 +58,13 @@ class ServiceImport(NamedTuple):
 
 
 class ImportState(NamedTuple):
-    """A ServiceImport in a zone. The slices of a headless import are sorted by name."""
+    """A ServiceImport in one zone, with its slices sorted by name."""
 
     apex: bytes
     service: Service
     slices: tuple[EndpointSlice, ...]
-    is_pending: bool  # True: the import has no address yet
-    left_out: int = 0  # number of endpoints and ports that have no records
+    is_pending: bool  # whether the import has no address yet
+    left_out: int = 0  # how many endpoints and ports have no records
 
 
 class _Spec(msgspec.Struct, gc=False):
@@ -74,7 +78,7 @@ class _Status(msgspec.Struct, rename="camel", gc=False):
 
 
 class RawServiceImport(msgspec.Struct, gc=False):
-    """The fields of a ServiceImport that are read. They are the same in v1alpha1 and v1beta1."""
+    """The fields of a ServiceImport that pydns reads. They are the same in v1alpha1 and v1beta1."""
 
     metadata: RawMeta
     spec: _Spec
@@ -91,7 +95,7 @@ def read_service_import(raw: RawServiceImport, options: Options) -> ServiceImpor
     addresses = () if is_headless else tuple(map(parse_address, spec.ips or ()))
     numbered = spec.ports or ()
     ports = tuple([read_port(port.name, port.protocol, port.port) for port in numbered[:MAX_PORTS]])
-    # The records of a headless import use the ports of its slices.
+    # No port of a headless import is left out, because its records use the ports of its slices.
     left_out = 0 if is_headless else len(numbered) - len(ports)
     service = Service(namespace, called, addresses, is_headless, None, ports, left_out)
     return ServiceImport(service, raw.status is not None and raw.status.endpoint_slice_objects == "Present")
@@ -106,13 +110,14 @@ class ServiceImports(Plain):
         self._apexes = options.multicluster
         self._served = ServedNamespaces(options)
         self._imports: dict[ServiceKey, ServiceImport] = {}
-        # Slices by name for each import; the labels of endpoints are ENDPOINT.CLUSTER.
+        # Import -> its slices by name. In these slices, the labels of endpoints are ENDPOINT.CLUSTER.
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
 
     def note(self, change: Change) -> Iterable[Key]:
-        """Process a changed ServiceImport or EndpointSlice. Return the keys whose state may have changed.
+        """Process a changed ServiceImport or EndpointSlice. Return the keys of the imports whose state may have
+        changed.
 
-        If labels select the namespaces, also process a changed Namespace, and return the keys of its imports.
+        If labels select the served namespaces, also process a changed Namespace, and return the keys of its imports.
         """
         before, after = change
         if (namespace := self._served.note(change)) is not None:
@@ -139,7 +144,10 @@ class ServiceImports(Plain):
         return [(apex, *key) for key in found for apex in self._apexes]
 
     def _with_labels(self, found: EndpointSlice) -> EndpointSlice:
-        """Return a slice whose endpoints have the labels ENDPOINT.CLUSTER. Leave out names that are too long."""
+        """Return a slice whose endpoints have the labels ENDPOINT.CLUSTER.
+
+        An endpoint whose name would be too long is left out.
+        """
         assert found.imported is not None
         service, cluster = found.imported
         longest = max(len(self._owner(apex, found.namespace, service)) for apex in self._apexes)
@@ -156,7 +164,7 @@ class ServiceImports(Plain):
         return self._owner(*key)
 
     def without_endpoints(self) -> Iterator[tuple[ServiceKey, Unready]]:
-        """Yield the headless imports in served namespaces that have no ready endpoint."""
+        """Yield the headless imports in served namespaces that have no ready endpoint, each with its endpoints."""
         for key, found in self._imports.items():
             if found.service.headless and self._is_served(found.service):
                 slices = self._slices.get(key, {}).values()
@@ -168,7 +176,7 @@ class ServiceImports(Plain):
         return [(apex, *key) for key in self._imports for apex in self._apexes]
 
     def state(self, key: Key) -> ImportState | None:
-        """Return an import with its slices, or None if it isn't served."""
+        """Return an import with its slices, or None if it doesn't exist or isn't served."""
         apex, namespace, called = key
         found = self._imports.get((namespace, called))
         if found is None or not self._is_served(found.service):
@@ -192,13 +200,13 @@ class ServiceImports(Plain):
         return schema.service_rrsets(the_schema, state.service, ())
 
     def names(self, state: ImportState) -> Mapping[bytes, bytes]:
-        """Return the name of an import that has no address yet."""
+        """Return the name of an import that has no address yet. Other imports have records, so they need no entry."""
         if not state.is_pending:
             return {}
         return {name.tree_key(self._owner(state.apex, *state.service.key)): NodeKind.PENDING}
 
     def size(self, state: ImportState) -> int:
-        """Return the number of ports and endpoints of an import."""
+        """Return how many ports and endpoints an import has."""
         return size_of(state.service, state.slices)
 
     def change_ttl(self, ttl_s: int) -> None:

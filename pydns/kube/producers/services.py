@@ -14,15 +14,18 @@ from pydns.table.layout import NodeKind, origin_key, unready_key
 
 
 class ServiceState(NamedTuple):
-    """A Service with its EndpointSlices. The slices are sorted by name, so that equal clusters give equal answers."""
+    """A Service with its EndpointSlices.
+
+    The slices are sorted by name, so that the answers don't depend on the order of events.
+    """
 
     service: Service
     slices: tuple[EndpointSlice, ...]
-    left_out: int = 0  # number of endpoints and ports that have no records
+    left_out: int = 0  # how many endpoints and ports have no records
 
 
 class Unready(NamedTuple):
-    """The endpoints of a Service without a ready endpoint: how many there are, and how many of them are terminating."""
+    """The endpoints of a Service of which none is ready: how many there are, and how many of them are terminating."""
 
     endpoints: int
     terminating: int
@@ -44,15 +47,15 @@ class Services(Plain):
         self._served = ServedNamespaces(options)
         self._services: dict[ServiceKey, Service] = {}
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
-        self._without_endpoints: dict[ServiceKey, None] = {}  # headless Services without a ready endpoint
-        self._near: set[ServiceKey] = set()  # Services in this DNS server's own namespace
+        self._without_endpoints: dict[ServiceKey, None] = {}  # the headless Services that have no ready endpoint
+        self._near: set[ServiceKey] = set()  # the Services in this DNS server's own namespace
         self._serving: list[Service] | None = None
 
     def note(self, change: Change) -> Iterable[ServiceKey]:
         """Process a changed Service or EndpointSlice. Return the keys of the Services whose state may have changed.
 
-        A slice may move from one Service to another. Then the keys of both Services are returned. If labels select the
-        namespaces, also process a changed Namespace, and return the keys of its Services.
+        If a slice moves from one Service to another, the keys of both Services are returned. If labels select the
+        served namespaces, also process a changed Namespace, and return the keys of its Services.
         """
         keys = []
         before, after = change
@@ -81,15 +84,15 @@ class Services(Plain):
             if key[0] == self._options.server_namespace:
                 self._near.add(key)
                 self._serving = None
-        # During a rollout, each old endpoint first becomes unready and later disappears. Only the first of these
-        # changes records.
+        # During a rollout, each old endpoint first becomes unready, and disappears later. Only the first of these two
+        # events changes records.
         return () if has_same_records(change) else keys
 
     def serving(self) -> list[Service]:
         """Return the Services with a ClusterIP that have this DNS server as an endpoint.
 
-        Only Services in this DNS server's own namespace are returned, even if this namespace isn't served. So only
-        users with write access to this namespace can give the DNS server a name.
+        Only Services in this DNS server's own namespace are returned, whether it is served or not. So only users who
+        can write to this namespace can give the DNS server a name.
         """
         if self._serving is None:
             services = [self._services[key] for key in sorted(self._near) if key in self._services]
@@ -103,7 +106,10 @@ class Services(Plain):
         return not any(each.endpoints for each in self._slices.get(key, {}).values())
 
     def without_endpoints(self) -> Iterator[tuple[ServiceKey, Unready]]:
-        """Yield the served headless Services without a ready endpoint. The DNS names of these Services don't exist."""
+        """Yield the served headless Services without a ready endpoint, each with its endpoints.
+
+        Their DNS names don't exist.
+        """
         for key in self._without_endpoints:
             if key[0] in self._served:
                 slices = self._slices.get(key, {}).values()
@@ -125,7 +131,7 @@ class Services(Plain):
         return self._services.keys()
 
     def state(self, key: ServiceKey) -> ServiceState | None:
-        """Return a Service with its slices, or None if its namespace isn't served."""
+        """Return a Service with its slices, or None if it doesn't exist or its namespace isn't served."""
         service = self._services.get(key) if key[0] in self._served else None
         if service is None:
             return None
@@ -141,7 +147,10 @@ class Services(Plain):
             yield from zonal.zone_rrsets(self._schema, self._owner(state), state.slices)
 
     def class_rrsets(self, state: ServiceState) -> Iterator[tuple[ClientClass, RRset]]:
-        """Yield the records of a headless Service for the clients of some zones or nodes. Most Services have none."""
+        """Yield the records that clients on some nodes or in some zones of nodes get for a headless Service.
+
+        For most Services, there are none.
+        """
         if self._is_filtered(state):
             yield from zonal.class_rrsets(self._schema, self._owner(state), state.slices, self._options.zonal.prefer)
 
@@ -195,18 +204,18 @@ class Services(Plain):
 
 
 def size_of(service: Service, slices: Iterable[EndpointSlice]) -> int:
-    """Return the number of ports and endpoints."""
+    """Return how many ports and endpoints a Service with these slices has."""
     return len(service.ports) + sum([len(each.ports) + len(each.endpoints) for each in slices])
 
 
 def _is_empty(state: ServiceState) -> bool:
-    """Return whether a Service with a ClusterIP has no ready endpoint."""
+    """Return whether a Service has a ClusterIP, but no ready endpoint."""
     service, slices, _ = state
     return not (service.headless or service.external_name) and not any(each.endpoints for each in slices)
 
 
 def has_same_records(change: Change) -> bool:
-    """Return whether a change affects no records, because only unready endpoints or the places of Pods changed."""
+    """Return whether a change affects no records, because it only concerns unready endpoints, or where Pods run."""
     before, after = change
     if not (isinstance(before, EndpointSlice) and isinstance(after, EndpointSlice)):
         return False
@@ -214,10 +223,9 @@ def has_same_records(change: Change) -> bool:
 
 
 def bounded(service: Service, slices: tuple[EndpointSlice, ...]) -> ServiceState:
-    """Return a state with at most `MAX_ENDPOINTS` endpoints and `MAX_PORTS` ports.
+    """Return the state of a Service with at most `MAX_ENDPOINTS` endpoints and `MAX_PORTS` ports.
 
-    The endpoints and ports of the first slices are kept. If several slices have the same list of ports, its ports are
-    counted once.
+    The endpoints and ports of the first slices are kept. A list of ports that several slices have counts once.
     """
     size = left_out = 0
     for each in slices:
