@@ -19,6 +19,7 @@ from tests.bench import (
     external,
     folders,
     forward,
+    idle,
     latency,
     load,
     memory,
@@ -40,6 +41,7 @@ from tests.bench import (
 _PARTS = {  # part -> what it measures, and the programs that it needs
     "names": ("CPU per query, next to Knot DNS", ("dnsperf", "knotd", "taskset")),
     "rates": ("CPU per query at steady rates, next to Knot DNS and CoreDNS", ("knotd", "taskset")),
+    "idle": ("wake-ups and CPU without queries, next to Knot DNS and CoreDNS", ("knotd", "taskset")),
     "tcp": ("CPU per query over TCP, next to Knot DNS and CoreDNS", ("dnsperf", "knotd", "taskset")),
     "latency": ("latency at a steady rate, next to Knot DNS and CoreDNS", ("dnsperf", "knotd", "taskset")),
     "forward": (
@@ -100,6 +102,9 @@ def _measure(part: str, options: argparse.Namespace) -> tuple[Any, report.Table]
     if part == "rates":
         at_rates = rates.run(options.pydns, options.coredns, options.seconds, options.rounds, _cores())
         return [each._asdict() for each in at_rates], rates.table(at_rates)
+    if part == "idle":
+        processes = idle.run(options.pydns, options.coredns, options.seconds, options.rounds, _cores())
+        return [each._asdict() for each in processes], idle.table(processes)
     if part == "tcp":
         over_tcp = tcp.run(options.pydns, options.coredns, options.seconds, options.rounds, _cores())
         return [each._asdict() for each in over_tcp], tcp.table(over_tcp)
@@ -178,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
         "--coredns",
         type=Path,
         metavar="FILE",
-        help="the CoreDNS that `start`, `rates`, `tcp` and `latency` measure too",
+        help="the CoreDNS that `start`, `rates`, `idle`, `tcp` and `latency` measure too",
     )
     return parser
 

@@ -92,6 +92,26 @@ def used_s(before: dict[int, float], after: dict[int, float]) -> float:
     return sum(after.values()) - sum(before.values())
 
 
+def wake_ups(root: int) -> dict[int, int]:
+    """Return how often each process of the tree has slept so far: voluntary context switches of all its threads.
+
+    Switches of threads that have ended aren't included.
+    """
+    return {pid: sum(map(_slept, (_PROC / str(pid) / "task").iterdir())) for pid in tree(root)}
+
+
+def _slept(thread: Path) -> int:
+    return parse_voluntary_switches((thread / "status").read_text())
+
+
+def parse_voluntary_switches(status: str) -> int:
+    """Return the number of voluntary context switches from a /proc/PID/status."""
+    for line in status.splitlines():
+        if line.startswith("voluntary_ctxt_switches:"):
+            return int(line.split()[1])
+    raise ValueError("status without voluntary_ctxt_switches")
+
+
 def pss_kib(root: int) -> dict[int, int]:
     """Return the proportional set size of each process of the tree. The sum of the sizes counts a shared page once."""
     return {pid: parse_pss_kib((_PROC / str(pid) / "smaps_rollup").read_text()) for pid in tree(root)}

@@ -24,6 +24,7 @@ from tests.bench import (
     dnsperf,
     dot,
     forward,
+    idle,
     latency,
     paced,
     procfs,
@@ -152,6 +153,14 @@ def test_proportional_set_size_of_files_below_a_directory_is_read() -> None:
         "7f03-7f04 rw-s 00000000 08:01 14   /state/a lock\nPss:   20 kB\n"
     )
     assert procfs.parse_pss_below_kib(smaps, "/state") == 120
+
+
+def test_voluntary_switches_are_read() -> None:
+    status = "Name:\tpython\nvoluntary_ctxt_switches:\t41\nnonvoluntary_ctxt_switches:\t7\n"
+    assert procfs.parse_voluntary_switches(status) == 41
+    own = procfs.wake_ups(os.getpid())[os.getpid()]
+    time.sleep(0.001)
+    assert procfs.wake_ups(os.getpid())[os.getpid()] > own
 
 
 def test_percentiles_use_the_nearest_rank() -> None:
@@ -351,3 +360,8 @@ def test_forwarding_over_tls_is_compared_with_unbound() -> None:
     samples = {name: [compared.Sample(each, 20_000.0, 0, 50)] for name, each in (("pydns", 40), ("unbound", 50))}
     row = ["miss", "40.0", "50.0", "0.80 (0.80 – 0.80)", "≤ 0.8 × Unbound", "20,000 / 20,000", "0"]
     assert dot.table([compared.Comparison("miss", samples)]).rows == [row]
+
+
+def test_idle_processes_are_shown_with_their_medians() -> None:
+    found = [idle.Idle("pydns, worker", each, each / 2) for each in (1.0, 2.0, 9.0)] + [idle.Idle("knot", 0.25, 0.125)]
+    assert idle.table(found).rows == [["pydns, worker", "2.0", "≤ 2", "1.00"], ["knot", "0.2", "≤ 2", "0.12"]]
