@@ -53,8 +53,8 @@ _LOOK = 40  # making this many records takes as long as comparing one record
 # The comparison of a large key is due after size / _DEADLINE seconds; the one that is due first comes first.
 _DEADLINE = 1000
 _FIRST = 200_000  # maximum size of all large states together that `contents` yields, which takes a few seconds
-# How long a large key waits after its comparison before it is compared again: `_PAUSE` times as long as the comparison
-# took, and at most `_MAX_PAUSE_S` seconds.
+# After its comparison, a large key pauses for `_PAUSE` times as long as the comparison took, but at most for
+# `_MAX_PAUSE_S` seconds. Then it may be compared again.
 _PAUSE, _MAX_PAUSE_S = 9, 5.0
 
 

@@ -45,8 +45,8 @@ _MAX_ROWS: Final = 1024
 _join: Final = b"".join  # joining five pieces takes 0.05 µs less than adding them one by one
 _new: Final = tuple.__new__  # takes 0.15 µs less than the constructor of a NamedTuple
 
-# What follows from the header of an ordinary query: the flags of a reply with records, the flags of an NXDOMAIN,
-# whether the query has an OPT record, whether it may be forwarded, and its bits ASK_CD and ASK_AD. These five values
+# Five values that follow from the header of an ordinary query: the flags of a reply with records, the flags of an
+# NXDOMAIN, whether the query has an OPT record, whether it may be forwarded, and its bits ASK_CD and ASK_AD. The values
 # form a plain tuple, because unpacking a NamedTuple takes 0.02 µs more.
 _Shape = tuple[bytes, bytes, bool, bool, int]
 

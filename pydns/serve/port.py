@@ -45,7 +45,7 @@ class Port:
         self.protocol = protocol  # the name of the protocol in logs: "udp" or "tcp"
         self.limit = limit  # maximum octets of a reply to a client that sends no EDNS
         self.tally = tally
-        self.observers = observers  # the the observers of this port; the worker changes this list in place
+        self.observers = observers  # the observers of this port; the worker changes this list in place
         self.deferred = 0  # how many queries have ever been deferred
         # The replies to the messages of a batch, in the order of the messages. None means that a message gets no reply,
         # or gets it later. `len(replies)` is the index of the message that the worker answers now.

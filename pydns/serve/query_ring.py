@@ -36,8 +36,8 @@ from pydns.serve.datagrams import BATCH, short
 from pydns.serve.port import Mark, Port
 
 _ENOUGH = layout.MOST - BATCH  # when this many replies wait, they are written at once
-# A batch that waits to be written: its port, the lengths of its messages, the messages, their senders, when they came,
-# the seconds until the replies were sent, and the origins.
+# A batch that waits to be written. The values are its port, the lengths of its messages, the messages, their senders,
+# when they came, the seconds until the replies were sent, and the origins.
 _Waiting = tuple[Port, "array[int]", bytes, bytes, float, float, bytes]
 # A deferred reply that waits to be written: the arguments of `replied_later`, without `error`.
 _Later = tuple[Port, Any, bytes, float, float, Origin, str]

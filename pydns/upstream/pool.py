@@ -5,9 +5,9 @@ number.
 
 Rules of the circuit breaker
 1. The owner of a domain can make a healthy server silent, slow or wrong for names of this domain. There can be any
-   number of such names. So what happens to a client's question never opens a breaker. Instead, pydns sends the server a
-   probe: if the question got no reply or a slow reply, or if it got an error and another server answered it. pydns
-   sends a server at most one such probe in `PROBE_EVERY_S`. The probe asks about the root.
+   number of such names. So what happens to a client's question never opens a breaker. Instead, the server gets a probe
+   if a client's question got no reply or a slow reply, or if it got an error and another server answered it. A server
+   gets at most one such probe in `PROBE_EVERY_S`. The probe asks about the root.
 2. The breaker opens after `PROBES_TO_OPEN` probes in a row without a reply. More than one probe is necessary, because
    the network may lose one packet. If the reason for the probe was an error, a SERVFAIL doesn't count as a reply. The
    breaker also opens after `FAILURES_TO_OPEN` network errors in a row.
@@ -21,8 +21,8 @@ Rules of the circuit breaker
 5. An open server gets a probe when the probe is due. Any answer closes the breaker. If no answer comes, the pause until
    the next probe doubles. It is 1 s at first and 30 s at most.
 6. A reply is slow if it takes longer than the 95th percentile and longer than `QUICK_S`. The time of a slow reply
-   counts for the server's reply times only in one case: the reply came before the timeout, and its zone isn't among the
-   last `SLOW_ZONES` zones with a slow reply. The reply time of a probe always counts.
+   counts for the server's reply times only if the reply came before the timeout, and if its zone isn't among the last
+   `SLOW_ZONES` zones with a slow reply. The reply time of a probe always counts.
 """
 
 from bisect import bisect_left

@@ -1,7 +1,8 @@
 """Finds out which addresses belong to clients in the cluster, and their classes (`pydns.table.client_classes`).
 
-1. A client is in the cluster if its address is in the podCIDR of a Node, in a range of the configuration, or if it is
-   the address of a Node or of an endpoint that is a Pod. All clients in the cluster have the class of the cluster.
+1. A client is in the cluster if its address is in the podCIDR of a Node or in a range of the configuration. The address
+   may also be that of a Node, or of an endpoint that is a Pod. All clients in the cluster have the class of the
+   cluster.
 2. If objects show where a client runs, it also has the classes of its node and of the zone of this node. The range with
    the longest prefix applies. So the address of an endpoint takes precedence over a podCIDR that contains the address,
    because not all networks use podCIDRs.
