@@ -107,7 +107,8 @@ def compile_hosts(hosts: Hosts) -> dict[bytes, bytes]:
     """Return a dict with the compiled answers for all RRsets of `hosts`: key of the table -> answer.
 
     Calling `question` and `compile_answer` for each RRset would have the same result. This function takes a fifth of
-    the time, because nearly all octets are the same for each host. It makes most records of a large cluster.
+    the time, because nearly all octets are the same for each host. Most records of a large cluster are made by this
+    function.
     """
     parent, ttl_s, addresses, services = hosts
     of_type = {4: (parent + _A_IN, compile_record(A, ttl_s, bytes(4))[:-4])}
@@ -212,7 +213,7 @@ def walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def decompile(key: bytes, compiled: bytes, most: int | None = None) -> tuple[RRset, list[RRset]]:
-    """Return the RRset and the additional RRsets of a compiled answer. Their owners are uncompressed names.
+    """Return the RRset and the additional RRsets of a compiled answer. All owners are uncompressed names.
 
     If `most` is given, only the whole records among the first `most` octets are returned. Tools call this function.
     Workers call it only when they compose an answer from several RRsets.

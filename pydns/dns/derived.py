@@ -43,8 +43,8 @@ class Record(NamedTuple):
 def without_addresses(question: bytes, answer: UpstreamAnswer) -> UpstreamAnswer:
     """Return the answer to a question for the address family that the configuration leaves out.
 
-    `answer` is the upstream's answer. Its CNAMEs, denials and errors are kept. An answer with addresses is replaced by
-    NODATA with EDE 17 (Filtered). If no SOA record of the name's zone is known, NODATA gets a SOA record at the name
+    `answer` is the upstream's answer. CNAMEs, denials and errors in it are kept. An answer with addresses is replaced
+    by NODATA with EDE 17 (Filtered). If no SOA record of the name's zone is known, NODATA gets a SOA record at the name
     itself. So clients can cache NODATA (RFC 2308 section 5).
     """
     if answer.rcode != Rcode.NOERROR or answer.onward:

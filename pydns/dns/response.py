@@ -1,24 +1,25 @@
 """Parses replies of upstreams strictly, and returns the part that pydns may cache and send to clients.
 
-All bytes from other resolvers pass through this module. In a parsed reply, all names are valid, and the packet ends
-after the last counted record. The question equals the question that was sent. This module knows no transaction, id,
-cache or clock. The caller has already matched the id.
+All bytes from other resolvers pass through this module. In a parsed reply, all names are valid, and the packet contains
+all records that the header counts. The question equals the question that was sent. This module knows no transaction,
+id, cache or clock. The caller has already matched the id.
 
 1. The question must equal the question that was sent, byte for byte. The random case of its letters is part of the
    secret that protects against spoofed replies (0x20).
 2. A name has at most 255 octets, and each label has at most 63. Compression pointers must point backwards. The work is
    linear in the size of the packet, for three reasons. Consecutive records with the same owner and type are read
-   together. Each position in the packet is read at most once. The numbers of records, groups and labels have limits.
+   together. Each position in the packet is read at most once. The numbers of records, of groups of records and of
+   labels are limited.
 3. Two kinds of records are kept: answers along the CNAME chain from the question, and the authority records that a
-   negative answer needs for caching or proof. All other records are dropped. Unbound and BIND do the same for positive
-   answers with `minimal-responses`. Stub resolvers don't need the dropped records. Dropped records outside the answer
-   section are only skipped, not parsed.
+   negative answer needs for caching or proof. All other records are dropped. With `minimal-responses`, Unbound and BIND
+   do the same for positive answers. Stub resolvers don't need the dropped records. Dropped records outside the answer
+   section are skipped without being parsed.
 4. Answers are in the order of the CNAME chain, because glibc needs this order. An owner that equals the question's name
-   is a pointer to the question. So the owner is spelled as the client spelled it. Other owners are in lower case, or as
-   the zone spells them.
+   is a pointer to the question. So the client sees the owner as it spelled the name. All other owners are in lower
+   case, or as the zone spells them.
 5. The kept records are nearly always the first records of the reply. In this case, their octets are passed on
-   unchanged. This is safe because pointers point backwards, so no pointer leads to the removed end. In all other cases,
-   the records are composed again.
+   unchanged. This is safe, because pointers point backwards, so that no pointer in these records leads to the records
+   after them. In all other cases, the records are composed again.
 6. The addresses or SRV records of an answer can be reordered, because no pointer points into these records.
 """
 
@@ -34,31 +35,34 @@ from pydns.dns.message import OPT_HEAD, OPT_SIZE
 from pydns.dns.reason import EDE_OPTION, Reason
 from pydns.dns.rrset import AAAA, CNAME, NS, OPT, PTR, SOA, SRV, A
 
-# A reply over one of these limits is refused. With these limits, the worst packet of 64 KB takes about 1 ms.
-# maximum records; 65,535 octets can't contain more addresses, which are the shortest useful records
+# A reply that exceeds one of the next limits is refused. With these limits, the worst packet of 64 KB takes about 1 ms.
+# The maximum number of answer records: 65,535 octets can't contain more addresses, which are the shortest useful
+# records.
 MAX_ANSWERS: Final = 4096
-# Maximum records in the authority and additional sections: enough for the addresses of 1,000 SRV targets.
+# The maximum number of records in the authority and additional sections: enough for the addresses of 1,000 SRV targets.
 MAX_BESIDE: Final = 2000
-# Records with names in rdata, in groups of several records: 65,535 octets contain at most as many SRV records of pydns.
+# The maximum number of records with names in rdata, in groups of several records: 65,535 octets contain at most as many
+# SRV records of pydns.
 MAX_NAMED: Final = 1200
-MAX_COMPOSED: Final = 450  # maximum records with names in rdata, if the records must be composed again
-# Maximum groups of consecutive records with the same owner and type, in the answer section and among proofs.
+MAX_COMPOSED: Final = 450  # maximum number of records with names in rdata, if the records must be composed again
+# The maximum number of groups, in the answer section and among proofs. A group consists of consecutive records with the
+# same owner and type.
 MAX_GROUPS: Final = 400
-MAX_LABELS: Final = 600  # maximum labels that are read. Each position in the packet is counted once
-MAX_STEPS: Final = 2000  # maximum labels of names that are only skipped
-MAX_CHAIN: Final = 16  # maximum CNAMEs in the chain from the question; Unbound follows 11
+MAX_LABELS: Final = 600  # maximum number of labels that are read; each position in the packet counts once
+MAX_STEPS: Final = 2000  # maximum number of labels of names that are only skipped
+MAX_CHAIN: Final = 16  # maximum number of CNAMEs in the chain from the question; Unbound follows 11
 
 
 class UpstreamAnswer(NamedTuple):
     """The part of a reply after its question.
 
-    It consists of whole records. Compression uses only pointers to the question.
+    This part consists of whole records. The only compression pointers in it lead to the question.
     """
 
     rcode: int
     counts: bytes  # ANCOUNT and NSCOUNT, as in the header
     records: bytes
-    # A reason of pydns, or the INFO-CODE from an upstream; only for clients that sent OPT.
+    # A reason of pydns, or the INFO-CODE from an upstream. Only clients that sent OPT get it.
     extended_error: Reason | int | None = None
     onward: bytes = b""  # the last name of the CNAME chain in lower case, if the reply has no records for this name
     is_authentic: bool = False  # a trusted upstream has set AD (RFC 4035 section 3.2.3)
@@ -69,13 +73,13 @@ class Response(NamedTuple):
 
     answer: UpstreamAnswer
     ttl_offsets: tuple[int, ...]  # the offset of each record's TTL in `answer.records`
-    ttl_s: int  # how long the response may be cached; 0: must not be cached
-    negative: bool  # True: `ttl_s` comes from the SOA (RFC 2308 section 5), and limits the TTL of every record
+    ttl_s: int  # for how many seconds the response may be cached; 0 if it must not be cached
+    negative: bool  # True: `ttl_s` is that of the SOA record (RFC 2308 section 5), and limits the TTL of every record
     truncated: bool
 
 
 class Unusable(Enum):
-    """The reason why a packet can't be used as an answer to the question."""
+    """The reason why a packet can't be used as a reply to the question."""
 
     MALFORMED = "malformed"
     TOO_MUCH = "too many records or names"
@@ -87,7 +91,7 @@ class Unusable(Enum):
 def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
     """Return the useful part of `packet`, a reply to `question`. Never raises an exception.
 
-    `question` is the name, type and class exactly as sent. The caller must check the sender and the id.
+    `question` contains the name, type and class exactly as they were sent. The caller must check the sender and the id.
     """
     start = HEADER + len(question)
     if packet[HEADER:start] != question:
@@ -98,8 +102,8 @@ def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
     form = _ADDRESS_FORMS.get(question[-4:])
     tails = _ONE_ANSWER.get(packet[2:HEADER])
     if form is not None and tails is not None:
-        # Nine of ten replies contain one address of the question's name, with or without a plain OPT. The code here
-        # parses these replies. `_parse_addresses` would return the same result, but would take 0.5 µs more.
+        # Nine of ten replies contain one address of the question's name, with or without a plain OPT. This branch
+        # parses such replies. `_parse_addresses` would return the same result, but would take 0.5 µs more.
         before_ttl, after_ttl, size = form
         end = start + size
         if len(packet) >= end and packet[end : end + 3] + packet[end + 5 :] in tails:
@@ -134,7 +138,7 @@ def parse_response(packet: bytes, question: bytes) -> Response | Unusable:
 def uncompressed(question: bytes, answer: UpstreamAnswer, client_qname: bytes = b"") -> bytes:
     """Return the answer's records without compression, so that they are valid in any message to the client.
 
-    Owners and targets of CNAMEs are in lower case. An owner that equals `client_qname` (a name in lower case) is a
+    Owners and targets of CNAMEs are in lower case. An owner that equals `client_qname` (a name in lower case) becomes a
     pointer to the question of the message.
     """
     reader = _Reader(bytes(HEADER) + question + answer.records, question[:-4].lower(), is_ours=True)
@@ -147,8 +151,8 @@ def uncompressed(question: bytes, answer: UpstreamAnswer, client_qname: bytes = 
 def rotation(answer: UpstreamAnswer, ttl_offsets: Sequence[int]) -> tuple[int, ...]:
     """Return the offsets of the records in `answer.records` that can be rotated, and the offset after the last of them.
 
-    Only addresses and SRV records can be rotated. The result is empty if there is only one such record, or
-    if their TTLs differ. An RRset has one TTL (RFC 2181 section 5.2).
+    Only addresses and SRV records can be rotated. The result is empty if there is only one such record, or if the TTLs
+    of these records differ: an RRset has one TTL (RFC 2181 section 5.2).
     """
     records = answer.records
     index = int.from_bytes(answer.counts[:2]) - 1
@@ -168,7 +172,7 @@ def rotation(answer: UpstreamAnswer, ttl_offsets: Sequence[int]) -> tuple[int, .
 
 
 def rotated(records: bytes, places: Sequence[int], turn: int) -> bytes:
-    """Return the records, rotated. `places` is the result of `rotation`. `turn` determines the first record."""
+    """Return the records in rotation. `places` is the result of `rotation`. `turn` determines the first record."""
     cut, begin, end = places[turn % (len(places) - 1)], places[0], places[-1]
     return records[:begin] + records[cut:end] + records[begin:cut] + records[end:]
 
@@ -194,7 +198,8 @@ def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, qu
     size = 12 + length
     end = start + count * size
     if additionals:
-        # The rest must be exactly one OPT without options. The upper bits of the rcode must be 0.
+        # After the addresses, there must be exactly one OPT record without options, and the upper bits of its rcode
+        # must be 0.
         if additionals != 1 or len(packet) != end + OPT_SIZE:
             return None
         head, _, extended_rcode, _, options = _OPT(packet, end)
@@ -218,16 +223,16 @@ def _parse_addresses(packet: bytes, start: int, count: int, additionals: int, qu
 class _Group(NamedTuple):
     """Consecutive records with the same owner, type and class."""
 
-    owner: bytes  # lower case
+    owner: bytes  # the owner in lower case
     rtype: int
     rclass: bytes
     ttl_s: int  # the lowest TTL of the records
-    target: bytes  # the last name in the last record's rdata, lower case; empty if the rdata has no names
-    ttls: Sequence[int]  # the offset of each record's TTL
+    target: bytes  # the last name in the rdata of the last record, in lower case; empty if the rdata contains no names
+    ttls: Sequence[int]  # the offset of the TTL of each record
     begin: int
     end: int
-    # Whether the octets can be passed on unchanged. Owners must be pointers or in lower case. Records that may be
-    # rotated must stay valid when they move.
+    # Whether the octets of the group can be passed on unchanged. For this, owners must be pointers or in lower case,
+    # and records that may be rotated must stay valid when they move.
     is_as_wanted: bool
 
 
@@ -243,17 +248,16 @@ _OPT: Final = Struct("!3sHB3sH").unpack_from
 _TO_QNAME: Final = 0xC000 | HEADER
 _LENGTHS: Final = {A: 4, AAAA: 16}
 _ADDRESS_LENGTHS: Final = {rtype.to_bytes(2): length for rtype, length in _LENGTHS.items()}
-# Flags and counts -> the octets that may follow the answer. The table covers replies with one answer and at most one
-# additional record. Either nothing follows the answer, or an OPT without options. AA, RD, RA, AD, CD and the reserved
-# bit may have any value. The octets don't include the size in OPT. The upper bits of the rcode and the version must be
-# 0. DO may be set.
+# Flags and counts -> the octets that may come after the answer. This dict is for replies with one answer, after which
+# comes nothing, or an OPT record without options. AA, RD, RA, AD, CD and the reserved bit may have any value. The
+# octets don't include the size in OPT. The upper bits of the rcode and the version must be 0. DO may be set.
 _ONE_ANSWER: Final = {
     bytes([0x80 | upper, lower]) + b"\0\1\0\1\0\0\0" + bytes([additionals]): tails
     for upper in (0, 1, 4, 5)
     for lower in range(0, 0x100, 0x10)
     for additionals, tails in ((0, {b""}), (1, {OPT_HEAD + bytes(6), OPT_HEAD + b"\0\0\x80\0\0\0"}))
 }
-# Type and class -> the octets before the TTL, the octets after the TTL, and the size of the record. The table covers
+# Type and class -> the octets before the TTL, the octets after the TTL, and the size of the record. This dict is for
 # addresses of the question's name.
 _ADDRESS_FORMS: Final = {
     rtype + b"\0\1": (_TO_QNAME.to_bytes(2) + rtype + b"\0\1", length.to_bytes(2), 12 + length)
@@ -265,12 +269,13 @@ _TTL_AND_LENGTH: Final = Struct("!IH").unpack_from
 _NO_RECORDS = bytes(4)
 _MAX_TTL: Final = (1 << 31) - 1
 _MAX_MESSAGE, _MAX_POINTER = 0xFFFF, 0x3FFF  # RFC 1035 sections 4.2.2 and 4.1.4
-_new: Final = tuple.__new__  # saves 0.15 µs compared with a NamedTuple's constructor; each cache miss creates two
+# Takes 0.15 µs less than the constructor of a NamedTuple; each cache miss makes two NamedTuples.
+_new: Final = tuple.__new__
 
 _MX, _RP, _AFSDB, _DNAME, _RRSIG, _NSEC, _NSEC3, _ANY = 15, 17, 18, 39, 46, 47, 50, 255
-# Type -> three numbers: octets before the names in rdata, names, and octets after the names. The table covers types
-# whose rdata may contain compressed names (RFC 3597 section 4). It includes SRV, because some servers compress SRV
-# targets although this is not allowed.
+# Type -> three numbers: octets of rdata before the names, number of names, and octets after the names. This dict
+# contains the types whose rdata may contain compressed names (RFC 3597 section 4), and SRV, because some servers
+# compress SRV targets although this is not allowed.
 _NAMED: Final = {
     NS: (0, 1, 0),
     CNAME: (0, 1, 0),
@@ -291,27 +296,28 @@ _RRSIG_OCTETS: Final = _RRSIG.to_bytes(2)
 
 
 class _Reader:
-    """Reads the sections of a packet, and counts names and labels for the limits."""
+    """Reads the sections of a packet, and counts names and labels to enforce the limits."""
 
-    moves = True  # True while no name points at an offset that might move
-    named = 0  # the number of records in groups whose rdata has names
+    moves = True  # True as long as no name points at an offset that might move
+    named = 0  # how many records with names in rdata are in groups of several records
     _groups = 0
     _steps = 0
 
     def __init__(self, packet: bytes, qname: bytes, *, is_ours: bool = False) -> None:
         """Prepare to read a packet.
 
-        `qname` is in lower case. With `is_ours`, no limits apply, because the records were accepted earlier.
+        `qname` is in lower case. With `is_ours`, no limits apply, because pydns has accepted the records earlier.
         """
         self.packet = packet
         self._qname = qname
         # Offset -> the name at this offset. No offset is read twice, so the number of entries measures the work.
         self.names = {HEADER: qname}
-        self._tails: dict[bytes, bytes] = {}  # the octets after the first label -> the name that they encode
+        # octets after the first label of a name -> the name that these octets stand for.
+        self._tails: dict[bytes, bytes] = {}
         self._is_ours = is_ours
 
     def groups(self, position: int, count: int) -> tuple[list[_Group], int]:
-        """Return groups of `count` records that begin at `position`, and the offset after the last record."""
+        """Return the groups of the `count` records that begin at `position`, and the offset after the last record."""
         groups = []
         while count:
             group = self._group(position, count)
@@ -327,7 +333,7 @@ class _Reader:
         self._groups += 1
         if self._groups > MAX_GROUPS and not self._is_ours:
             raise _Refused(Unusable.TOO_MUCH)
-        # Most owners are just a pointer to a name that was read before.
+        # Most owners are only a pointer to a name that was read before.
         if packet[begin] >= 0xC0 and (known := names.get((packet[begin] & 0x3F) << 8 | packet[begin + 1])):
             owner, position = known, begin + 2
         else:
@@ -355,7 +361,7 @@ class _Reader:
             if ttl_s < lowest:
                 lowest = ttl_s
             elif ttl_s > _MAX_TTL:
-                lowest = 0  # RFC 2181 section 8
+                lowest = 0  # a TTL with the highest bit set is treated as 0 (RFC 2181 section 8)
             if len(ttls) == most or packet[position : position + size] != head:
                 break
         if named is not None:
@@ -373,7 +379,7 @@ class _Reader:
     def last_name(self, rdata_at: int, end: int, named: tuple[int, int, int], begin: int) -> bytes:
         """Return the last name in the rdata of a record whose type is in `_NAMED`.
 
-        Records at `begin` and later might move.
+        Records at the offset `begin` and after it might move.
         """
         before, how_many, after = named
         at = rdata_at + before
@@ -383,7 +389,7 @@ class _Reader:
             if at + after != end:
                 raise _Refused(Unusable.MALFORMED)
             return target
-        # The targets in one answer usually differ only in the first label.
+        # The targets of one answer usually differ only in the first label.
         packet, tails = self.packet, self._tails
         length = packet[at]
         tail_at = at + 1 + length if 0 < length <= name.MAX_LABEL else at
@@ -396,7 +402,8 @@ class _Reader:
             tails[tail] = rest
             is_literal = len(tail) == len(rest)
             self.moves = self.moves and (is_literal or (len(tail) == 2 and tail < (0xC000 | begin).to_bytes(2)))
-            target = self.names[at] = packet[at:tail_at].lower() + rest  # most owners point at this target
+            # The owners of most additional records point at this target.
+            target = self.names[at] = packet[at:tail_at].lower() + rest
         else:
             target = packet[at:tail_at].lower() + rest
         if len(target) > name.MAX_NAME:
@@ -419,9 +426,9 @@ class _Reader:
         return found, position
 
     def additional(self, position: int, count: int) -> tuple[int, int | None]:
-        """Read the additional section up to the end of the packet. Only OPT is parsed.
+        """Read the additional section up to the end of the packet. Only the OPT record is parsed.
 
-        Return the upper bits of the rcode, and the code of an extended error (RFC 8914). Both come from OPT.
+        Return what the OPT record contains: the upper bits of the rcode, and the code of an extended error (RFC 8914).
         """
         extended_rcode = extended_error = None
         for _ in range(count):
@@ -503,11 +510,11 @@ class _Kept(NamedTuple):
 
 
 def _select(packet: bytes, found: list[_Group], proofs: list[_Group], question: bytes, rcode: int) -> _Kept:
-    """Return the records to keep. The answers are in the order of the CNAME chain."""
+    """Return the parts of a reply that are kept. The answers are in the order of the CNAME chain."""
     qname = question[:-4].lower()
     qtype = question[-4] << 8 | question[-3]
     qclass = question[-2:]
-    places = {qname: 0}  # name in the chain -> position
+    places = {qname: 0}  # name in the chain -> its position
     last = qname
     aliases: dict[bytes, bytes] = {}
     if qtype not in (CNAME, _ANY):
@@ -519,8 +526,8 @@ def _select(packet: bytes, found: list[_Group], proofs: list[_Group], question: 
                 raise _Refused(Unusable.LONG_CHAIN)
     kept = [group for group in found if group.owner in places and group.rclass == qclass]
     if len(kept) < len(found):
-        # A DNAME comes before the CNAME that was synthesized from it. So its position is 0.5 lower than the position of
-        # the CNAME's owner.
+        # A DNAME comes before the CNAME that was synthesized from it. So the position of the DNAME is 0.5 lower than
+        # the position of the CNAME's owner.
         above = {parent: at for each, at in reversed(places.items()) for parent in name.ancestors(each)}
         kept += [
             group
@@ -548,8 +555,8 @@ def _select(packet: bytes, found: list[_Group], proofs: list[_Group], question: 
         negative_ttl_s = min(soa.ttl_s, int.from_bytes(packet[soa.end - 4 : soa.end]))
         return _Kept(rcode, kept, authorities, min(ttl_s, negative_ttl_s) if kept else negative_ttl_s, negative=True)
     # A negative answer without a SOA must not be cached (RFC 2308 section 5). But a CNAME chain to a name outside the
-    # server's zones is not negative, even if the server doesn't follow the chain. The TTLs of its own records determine
-    # how long it is cached.
+    # server's zones is not negative, even if the server doesn't follow the chain. The TTLs of its CNAMEs determine how
+    # long the chain is cached.
     if rcode or len(places) == 1:
         return _Kept(rcode, kept, [], 0)
     return _Kept(rcode, kept, [], ttl_s, onward=b"" if last in aliases else last)
@@ -558,9 +565,9 @@ def _select(packet: bytes, found: list[_Group], proofs: list[_Group], question: 
 def _proofs_of(packet: bytes, answers: list[_Group], proofs: list[_Group], last: bytes) -> list[_Group]:
     """Return the proofs of a positive answer: the proofs from the zones that signed the answer.
 
-    If the answer has no signature, return the proofs at or below the parent of the answer's name.
+    If the answer has no signature, these are the proofs at or below the parent of the answer's name.
     """
-    zones: dict[bytes, bytes] = {}  # owner of a signature -> the zone that made it
+    zones: dict[bytes, bytes] = {}  # owner of a signature -> the zone that made the signature
     for group in answers:
         if group.rtype == _RRSIG and group.owner not in zones:
             signer_at = group.ttls[0] + 24
@@ -578,7 +585,7 @@ def _proofs_of(packet: bytes, answers: list[_Group], proofs: list[_Group], last:
 def _extended_error(options: bytes) -> int | None:
     """Return the code of the first extended error.
 
-    Return None if there is no extended error, or if the options are invalid.
+    Return None if the options are invalid, or contain no extended error.
     """
     position = 0
     while position + 6 <= len(options):
@@ -612,7 +619,7 @@ def _can_pass(wanted: list[_Group], start: int) -> bool:
     position = start
     moves = False
     for group in wanted:
-        # SRV records may be reordered. No record may come after them, because it might point at them.
+        # SRV records may be reordered, so no record may come after them: it might point at an octet that moves.
         if group.begin != position or not group.is_as_wanted or moves:
             return False
         position = group.end
@@ -623,10 +630,10 @@ def _can_pass(wanted: list[_Group], start: int) -> bool:
 def _compose(
     reader: _Reader, groups: Sequence[_Group], start: int, places: dict[bytes, int]
 ) -> tuple[bytes, tuple[int, ...]]:
-    """Return the records and the offsets of their TTLs. `places` contains names to which owners may point.
+    """Return the records, and the offsets of their TTLs. `places` contains names to which owners may point.
 
-    If `start` is not 0, the records begin at `start` in a message. Then targets of CNAMEs are added to `places`. Other
-    names are not compressed.
+    If `start` is not 0, the records begin at this offset in a message, and the targets of CNAMEs are added to `places`.
+    Names in rdata are not compressed.
     """
     packet = reader.packet
     body = bytearray()
@@ -651,9 +658,10 @@ def _compose(
 
 
 def _expanded(reader: _Reader, rdata_at: int, end: int, named: tuple[int, int, int], rtype: int) -> bytes:
-    """Return the rdata without compression. Compressed names become lower case. Other names keep the zone's spelling.
+    """Return the rdata of a record without compression. Names that were compressed are in lower case.
 
-    The target of a CNAME is in lower case, because it may have been synthesized from the question.
+    All other names are spelled as in the zone. But the target of a CNAME is in lower case, because it may have been
+    synthesized from the question.
     """
     packet = reader.packet
     before, how_many, after = named

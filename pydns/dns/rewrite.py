@@ -1,4 +1,4 @@
-"""Rules of CoreDNS's plugin `rewrite`. They change a question, and then change the answer to fit the client's question.
+"""Rules of CoreDNS's plugin `rewrite`. A rule changes a question, and then the answer, to fit the client's question.
 
 `parse` reads one rule. `rewritten` applies rules in order to a question. `revert` turns the answer to the changed
 question into an answer to the client's question. Names of questions are text in lower case with a final dot, as in
@@ -167,7 +167,7 @@ class Rule(NamedTuple):
 def rewritten(rules: Sequence[Rule], question: Question) -> Rewriting | None:
     """Apply the rules to a question.
 
-    Return the changed question, or None if no rule matches. Its name may be invalid.
+    Return the changed question, or None if no rule matches. The name in the changed question may be invalid.
     """
     found: Rewriting | None = None
     for rule in rules:

@@ -1,6 +1,6 @@
 """RRsets: all records of one name and type, with RDATA in uncompressed wire form (RFC 9499 section 5, RFC 1035).
 
-The functions of this module compose RDATA. They don't check their arguments, so callers must pass valid values.
+The functions of this module compose RDATA, and don't check their arguments. So callers must pass valid values.
 """
 
 from collections.abc import Iterable, Iterator

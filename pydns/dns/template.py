@@ -194,7 +194,7 @@ class Template(NamedTuple):
 
 
 def is_within(qname: str, zone: str) -> bool:
-    """Return whether a name is at or below a zone. Both are text in lower case with a final dot."""
+    """Return whether a name is at or below a zone. `qname` and `zone` are text in lower case with a final dot."""
     return zone == "." or qname == zone or qname.endswith(f".{zone}")
 
 

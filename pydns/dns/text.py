@@ -1,7 +1,7 @@
 """Converts records to text for people. Only tools call this module, and only with records that pydns has parsed.
 
-dnslib converts records of the types that a cluster has. dnspython converts all other records. It isn't used for every
-record, because it takes longer, and so does its import.
+dnslib converts records of the types that a cluster has. dnspython converts all other records. dnslib is used where
+possible, because it takes less time, and so does its import.
 """
 
 from dnslib import QTYPE, RDMAP, DNSBuffer

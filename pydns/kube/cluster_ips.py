@@ -3,7 +3,7 @@
 The address depends only on the names of the Service and its namespace, and on the addresses that are already in use. So
 a Service keeps its address after a restart. Addresses come from two ranges: 10.96.0.0/12, the usual range of kubeadm
 and kind, and fd00:10:96::/108, a unique local range (RFC 4193) of the same size. The lowest 256 addresses are never
-allocated, as in the API server (KEP-3070). They are reserved for people who choose an address, such as .10 for
+allocated, as in the API server (KEP-3070). These addresses are for people who choose an address, such as .10 for
 kube-dns.
 """
 

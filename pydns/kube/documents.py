@@ -45,7 +45,10 @@ class Document(NamedTuple):
 
 
 class DocumentMistake(NamedTuple):
-    """A mistake in a text, and the numbers of its document and its line. Both count from 1."""
+    """A mistake in a text, and the numbers of its document and its line.
+
+    The first document and the first line have number 1.
+    """
 
     document: int
     line: int
@@ -98,7 +101,7 @@ class _Refused(Exception):
 
 
 class _Values:
-    """Makes the value of one document. A budget limits how many values it consists of."""
+    """Makes the value of one document. A budget limits of how many values a document consists."""
 
     def __init__(self, characters: int) -> None:
         self.budget = characters // 2 + _ALIAS_ROOM  # a value in the text takes at least two characters

@@ -52,8 +52,8 @@ class Row:
     field_selector: str = ""
     # Used instead of `decoder` if external zones or answers for a zone of nodes need more fields.
     exposing: Decoder | None = None
-    # None if pydns always reads the kind. Otherwise, a function that returns whether zones with some options need the
-    # kind. Then the kind is optional: the API server may not have it, and pydns doesn't wait for it if it can't be
+    # If `wanted_by` is None, pydns always reads the kind. Otherwise, it returns whether zones with some options need
+    # the kind. Then the kind is optional: the API server may not have it, and pydns doesn't wait for it if it can't be
     # listed.
     wanted_by: Callable[[ZoneOptions], bool] | None = None
     older: tuple[str, ...] = ()  # the older API versions that have the same fields, the newest first

@@ -1,8 +1,9 @@
 """Lists and watches one kind. This is a state machine, which chooses the next request and interprets the answer.
 
-This module knows how to list and watch, but no sockets, threads, clocks or logs. It returns requests and log messages
-(`Notice`) as values. The caller passes in `now` and a source of random numbers. `control.apiserver` sends the requests.
-The pauses and limits come from client-go (`tools/cache/reflector.go`). The names of the states come from kube-rs.
+This module knows how to list and watch, but no sockets, threads, clocks or logs. The module returns requests and log
+messages (`Notice`) as values. The caller passes in `now` and a source of random numbers. `control.apiserver` sends the
+requests. The pauses and limits come from client-go (`tools/cache/reflector.go`). The names of the states come from
+kube-rs.
 
 Rules
 1. Delivered objects stay in force until a new listing is complete. A failure never removes objects.
@@ -123,7 +124,7 @@ class Figures(NamedTuple):
     settled_s: float = 10  # a watch that lasts this long has succeeded
     audit_s: float = 300  # the mean time between two audits
     audit_confirm_s: float = 5  # the pause before `end_audit`, in which late events arrive
-    # The first and the longest pause between two checks whether the server has the kind now.
+    # The first and the longest pause between two checks, if the server doesn't have the kind.
     discovery_s: tuple[float, float] = (5, 300)
 
 
@@ -546,7 +547,7 @@ _Versions = dict[Ref, str] | _Number
 
 
 class Backoff:
-    """The pause after a failure. It is a random time between the base and twice the base.
+    """The pause after a failure: a random time between the base and twice the base.
 
     The base doubles after each failure, up to a limit.
     """
@@ -641,5 +642,8 @@ _STATUSES: frozenset[Any] = frozenset(HTTPStatus)
 
 
 def _excerpt(body: bytes) -> str:
-    """Return the beginning of a body, for a message. It shows, for example, that a proxy has sent an HTML page."""
+    """Return the beginning of a body, for a message.
+
+    The beginning shows, for example, that a proxy has sent an HTML page.
+    """
     return repr(" ".join(body[:80].decode("utf-8", "replace").split()))

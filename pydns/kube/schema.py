@@ -142,7 +142,7 @@ def pod_name(schema: Schema, namespace: str, address: bytes) -> bytes:
 def namespace_name(schema: Schema, namespace: str) -> bytes:
     """Return the name directly above the names of all Services in a namespace.
 
-    It exists as long as the namespace exists.
+    This name exists as long as the namespace exists.
     """
     return _child(_child(schema.domain, "svc"), namespace)
 
@@ -265,7 +265,7 @@ def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRse
 def headless_name_rrsets(schema: Schema, owner: bytes, slices: Iterable[EndpointSlice]) -> Iterator[RRset]:
     """Yield the RRsets of a headless Service with the name `owner`, and of its ports.
 
-    Those of endpoints are left out.
+    The RRsets of endpoints are left out.
     """
     yield from _headless(schema, owner, _merge(slices))
 

@@ -1,8 +1,8 @@
 """Turns manifests into the objects of a cluster, completed as the API server and the controllers would do it.
 
-This module does what the control plane does with Services, Pods, EndpointSlices, legacy Endpoints and Namespaces. It
-reads no files. `read` checks one document. `build` makes the objects of the cluster from all valid manifests, and never
-fails. Rules:
+This module does what the control plane does with Services, Pods, EndpointSlices, legacy Endpoints and Namespaces. The
+module reads no files. `read` checks one document. `build` makes the objects of the cluster from all valid manifests,
+and never fails. Rules:
 
 1. A Service without a ClusterIP gets a ClusterIP for each of its IP families (`cluster_ips`), unless it is headless or
    of type ExternalName.

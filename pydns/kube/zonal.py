@@ -136,9 +136,9 @@ def explanation(slices: tuple[EndpointSlice, ...], prefer: Nearness) -> str:
 def zone_rrsets(the_schema: Schema, owner: bytes, slices: tuple[EndpointSlice, ...]) -> Iterator[RRset]:
     """Yield the RRsets of `ZONE.pin._zone.SERVICE…` and `ZONE.prefer._zone.SERVICE…`.
 
-    CoreDNS has these names with its option `zonal`. They depend on the zones in which endpoints are, and not on hints.
-    When the records take `_BUDGET` octets, the names for the remaining zones are answered as if no endpoint were in
-    these zones.
+    CoreDNS has these names with its option `zonal`. The names depend on the zones in which endpoints are, and not on
+    hints. When the records take `_BUDGET` octets, the names for the remaining zones are answered as if no endpoint were
+    in these zones.
     """
     octets = 0
     by_zone: dict[bytes, _Endpoints] = {}

@@ -2,7 +2,7 @@
 
 Producers turn objects into records. The table in `pydns.kube.kinds` lists the producers of each kind. The zone compiles
 the records, and merges the reverse names that several keys give to one address. Then it compares the result with the
-published records. It keeps no copy of the published records, but only the states from which they were made. For a
+published records. The zone keeps no copy of the published records, but only the states from which they were made. For a
 comparison, it compiles the published states again.
 
 The work of a flush can be divided. The zone compares small states first, and a large state piece by piece, in several
@@ -85,7 +85,7 @@ def in_cluster(ref: Ref, cluster: str) -> Ref | ForeignRef:
 
 
 class Zone:
-    """The records of all domains and external zones. It gets events from the controller, and returns changes of the
+    """All records of domains and external zones. The zone gets events from the controller, and returns changes of the
     table.
 
     Each domain has producers of its own. Domains with the same source share its objects. Only the thread that passes

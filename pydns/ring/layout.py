@@ -30,8 +30,8 @@ query gets no reply, the message is the query, with the bit QR set to 0.
 
 The position of a record is the number of octets that were written before it. A record may begin at the end of the room
 and continue at its beginning. A reader copies the room. Then the reader looks how far the writer has come in the
-meantime, and uses only records that the writer can't have overwritten (`readable_from`). It ignores a record with a
-wrong position. So a reader never uses a record that is only half written, even if the writer was killed.
+meantime, and uses only records that the writer can't have overwritten (`readable_from`). The reader ignores a record
+with a wrong position. So a reader never uses a record that is only half written, even if the writer was killed.
 """
 
 from collections.abc import Sequence

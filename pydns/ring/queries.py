@@ -1,7 +1,7 @@
 """The queries in a ring: what the records of the ring show about each query. Pure.
 
-A worker keeps the replies as it sent them (`pydns.ring.layout`), and this module parses these replies. Their names come
-from clients and upstreams, so a name may contain any octets.
+A worker keeps the replies as it sent them (`pydns.ring.layout`), and this module parses these replies. The names in
+replies come from clients and upstreams, so a name may contain any octets.
 """
 
 from collections.abc import Callable, Iterable
@@ -61,7 +61,7 @@ class Facts(NamedTuple):
     def result(self) -> str:
         """The rcode as text.
 
-        It is "NODATA" for a NOERROR without records, and "no reply" for a query without a reply.
+        The text is "NODATA" for a NOERROR without records, and "no reply" for a query without a reply.
         """
         if self.rcode is None:
             return "no reply"

@@ -27,7 +27,7 @@ class Group(NamedTuple, Generic[Key]):
 def groups(queries: Sequence[Query], keys: Sequence[Key | None]) -> "list[Group[Key]]":
     """Return a group for each key. The group with the most queries comes first.
 
-    `keys` contains the key of each query. None leaves a query out.
+    `keys` contains the key of each query, or None to leave the query out.
     """
     durations: defaultdict[Key | None, list[float]] = defaultdict(list)
     for key, query in zip(keys, queries, strict=True):

@@ -1,8 +1,8 @@
 """Finds wasted queries: queries for names of a search list that were denied before another name had an answer. Pure.
 
-If a name has fewer dots than `ndots`, a pod's resolver appends each domain of its search list in turn. It asks for each
-of the longer names until one has an answer. A lookup of `api.example.com` usually asks for four names, and the first
-three queries are wasted.
+If a name has fewer dots than `ndots`, a pod's resolver appends each domain of its search list in turn. The resolver
+asks for each of the longer names until one has an answer. A lookup of `api.example.com` usually asks for four names,
+and the first three queries are wasted.
 
 Rules:
 

@@ -2,7 +2,7 @@
 
 The queue is the receive buffer of the socket. The kernel limits its octets, but not the time that datagrams wait in it.
 A worker with a CPU core of its own answers a full buffer in 50 ms. A worker with a CPU limit of a twentieth of a core
-needs more than a second for it. In an overload the buffer is always full, so every answer would come too late. Rules:
+needs more than a second to do so. In an overload the buffer is always full, so every answer would come too late. Rules:
 
 1. Nothing is limited while one system call empties the queue, or while datagrams wait for less than `_CROWDED_S`.
 2. An overload begins when a third of the buffer is full, or when datagrams have waited longer than `_LONGEST_S` for
@@ -11,8 +11,8 @@ needs more than a second for it. In an overload the buffer is always full, so ev
    that have waited longer than `_SHORT_S`. A discarded datagram takes a tenth of the time of an answer, and a datagram
    that the kernel drops takes no time. So the buffer doesn't become full, and no other client loses datagrams.
 3. If the clients that aren't restricted send too much together, the worker discards all datagrams that have waited
-   longer than `_LONGEST_S`. It also makes the buffer so small that it can answer a full buffer in half of `_LONGEST_S`.
-   The kernel drops datagrams that don't fit into the buffer.
+   longer than `_LONGEST_S`. The worker also makes the buffer so small that it can answer a full buffer in half of
+   `_LONGEST_S`. The kernel drops datagrams that don't fit into the buffer.
 4. Datagrams that came before this worker started had to wait until it started. The worker answers all of them.
 5. While no datagrams wait, `look` isn't called at intervals, because a call takes five system calls for each socket.
 """
@@ -73,7 +73,7 @@ class Backlog:
         self._long_since = inf  # since when datagrams have waited longer than `_LONGEST_S`
 
     def _begin_interval(self, now: float) -> None:
-        """Reset the counts. They count datagrams between two calls of `look`."""
+        """Reset the counts of the datagrams between two calls of `look`."""
         self._looked_at = now
         self._queued_before = self._queued()
         self._waited = self._answered = self._discarded = 0  # counts of the datagrams in full batches that had to wait

@@ -1,7 +1,7 @@
 """The commit of the table that the worker reads: its zones, and facts about names that the worker keeps.
 
-This module keeps all facts that depend on the commit, so no other module is affected by a new commit. Its callers are
-`pydns.serve.fast` for each query, `pydns.serve.follow` and `pydns.serve.strict`.
+This module keeps all facts that depend on the commit, so no other module is affected by a new commit. The callers of
+the module are `pydns.serve.fast` for each query, `pydns.serve.follow` and `pydns.serve.strict`.
 """
 
 from collections.abc import Iterator
@@ -76,8 +76,8 @@ class Zone(NamedTuple):
 
 
 # Facts about a name, for questions about the names directly below it. The facts are the name's tree key, its zone,
-# whether the table has every existing name below it, and which types and classes the fast path may deny. They form a
-# plain tuple, because unpacking a NamedTuple takes 0.02 µs more.
+# whether the table has every existing name below it, and which types and classes the fast path may deny. The facts form
+# a plain tuple, because unpacking a NamedTuple takes 0.02 µs more.
 Parent = tuple[bytes, Zone, bool, frozenset[bytes]]
 
 
@@ -93,7 +93,7 @@ class Sender(Protocol):
     def address(self) -> bytes:
         """The octets of the client's IP address.
 
-        They are empty if the address is unknown. Such a client has no classes.
+        If the address is unknown, the result is empty, and the client has no classes.
         """
 
 
@@ -478,7 +478,10 @@ class Commit:
         return RRset(zone.apex, SOA, zone.ttl_s, (zone.mname + zone.rname + self._soa_timers(zone),))
 
     def host_soa(self, qname: bytes) -> RRset:
-        """Return the SOA RRset for a host outside the zones of pydns. Its owner is the name of the host."""
+        """Return the SOA RRset for a host outside the zones of pydns.
+
+        The owner of the record is the name of the host.
+        """
         return self.soa(msgspec.structs.replace(self.zones[self.facts.domain].facts, apex=qname))
 
     def _soa_timers(self, zone: ZoneFacts) -> bytes:

@@ -1,7 +1,7 @@
 """Walks down a zone from its apex to a name, for zones with delegations, DNAMEs or wildcards.
 
-`pydns.serve.follow` looks up the records of a name itself. It calls this module if the table has no records of the type
-for the name. This module knows only the tree of names.
+`pydns.serve.follow` looks up the records of a name itself. If the table has no records of the type for the name,
+`follow` calls this module. This module knows only the tree of names.
 """
 
 from typing import TYPE_CHECKING, NamedTuple

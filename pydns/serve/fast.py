@@ -159,8 +159,9 @@ class Responder:
                 dnssec_ok[0] += 1
             return reply
 
-        # The name doesn't exist, or it has no record of this type. Its parent, such as the name of a namespace, is
-        # mostly known from an earlier query. Looking up the parent takes 1.2 µs less than reading the labels.
+        # The name doesn't exist, or it has no record of this type. The parent of the name, such as the name of a
+        # namespace, is mostly known from an earlier query. Looking up the parent takes 1.2 µs less than reading the
+        # labels.
         commit = self._commit
         if transaction is not commit.transaction:
             commit.begin(transaction)

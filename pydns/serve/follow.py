@@ -227,7 +227,7 @@ class Follower:
     def _led(self, search: Search, lead: Lead) -> Found:
         """Return the answer to the question `lead`, which a rule has made of the current question.
 
-        Its owner is the current name.
+        The first owner in this answer is the current name.
         """
         if search.leads == MAX_LEADS:
             return _LOOP

@@ -3,7 +3,7 @@
 `pydns.serve.context` defines the order of the guards. The gate is in use only if the configuration has rules
 (`pydns.serve.rules`). Clients ask for the same names again and again, so the gate remembers two kinds of questions:
 
-1. Questions that no rule touches. They are in a set, in which a look-up takes 0.3 µs.
+1. Questions that no rule touches, in a set. A look-up in the set takes 0.3 µs.
 2. Questions for addresses that a rule replaces by another question, the lead, to which the table has a plain answer.
    For example, a rule replaces a name by the name of an Ingress controller's Service. The fast path answers the lead,
    and the gate puts the client's question into the reply. The owners of the records are pointers to the question, so

@@ -1,4 +1,5 @@
-"""Ports and their observers. A port is a socket or some connections on which queries arrive. It knows its clients.
+"""Ports and their observers. A port is a socket or some connections on which queries arrive. A port knows which client
+has sent which query.
 
 The modules of the transports, such as UDP and TCP, make the ports. A new transport needs a new subclass of `Port`.
 `pydns.serve.context.Batch.answer` turns the messages of every kind of port into replies.
@@ -99,7 +100,7 @@ class Port:
         return self.source(self.peer(len(self.replies)))
 
     def source(self, peer: Any) -> bytes:
-        """Return the octets of the IP address of the client `peer`. They are empty if the address is unknown.
+        """Return the octets of the IP address of the client `peer`. The result is empty if the address is unknown.
 
         The forwarder counts the places of a client by this address.
         """

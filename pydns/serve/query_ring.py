@@ -6,8 +6,8 @@ contains fast code:
 1. The worker keeps the replies as they are. Readers of the ring parse them.
 2. The replies of a batch are already one string of octets, because the port has joined them to send them
    (`datagrams.Outbox.send_joined`).
-3. For a batch, the worker only adds references to a list, and copies the addresses of all clients at once. It writes
-   several batches together, as one record.
+3. For a batch, the worker only adds references to a list, and copies the addresses of all clients at once. Several
+   batches are written together, as one record.
 
 The worker calls `write` twice a second, so a reply waits for half a second at most until it is written. If the worker
 is killed, the waiting replies are lost. A timer instead would wake up a worker that has little to do.

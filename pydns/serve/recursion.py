@@ -1,8 +1,8 @@
 """Answers questions with the help of upstreams: takes an `Asked` from the responder, and sends the reply to the client.
 
-This module connects the forwarder, which knows no sockets, to the sockets of upstreams and to the log. It applies the
-configuration to them. If an answer ends with a CNAME, it looks up the target. The caller passes in the clock, random
-numbers and sockets.
+This module connects the forwarder, which knows no sockets, to the sockets of upstreams and to the log. The module
+applies the configuration to the forwarder and the sockets. If an answer ends with a CNAME, it looks up the target. The
+caller passes in the clock, random numbers and sockets.
 """
 
 import asyncio

@@ -24,7 +24,7 @@ _ACCOUNTS = 1 << 16
 
 
 class ResponseRate:
-    """Limits the replies of one worker. Its memory doesn't grow."""
+    """Limits the replies of one worker. The memory for this doesn't grow."""
 
     def __init__(self, responses_per_second: int, clock: Callable[[], float]) -> None:
         self.responses_per_second = responses_per_second

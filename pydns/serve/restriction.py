@@ -1,6 +1,6 @@
 """Restricts the clients that overload a UDP socket: the kernel passes only a share of their datagrams.
 
-The share is adapted to the speed of the worker. It grows until the worker has to discard some of the datagrams that the
+The share is adapted to the speed of the worker: it grows until the worker has to discard some of the datagrams that the
 kernel passes.
 """
 

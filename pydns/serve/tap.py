@@ -1,7 +1,7 @@
 """Sends copies of messages to a collector (`dnstap`): messages of clients, and messages between pydns and upstreams.
 
-The tap observes ports and the sockets to upstreams. It isn't called while it is off. The key `share` selects messages
-by their id, so the collector gets a query and its reply, or neither.
+The tap observes ports and the sockets to upstreams. While the tap is off, it isn't called. The key `share` selects
+messages by their id, so the collector gets a query and its reply, or neither.
 """
 
 import asyncio
@@ -110,7 +110,7 @@ class Tap:
         return int.from_bytes(message[:2]) < self._limit
 
     def put(self, event: Event) -> None:
-        """Send the collector an event. It contains the octets of the message only if the key `full` is set."""
+        """Send the collector an event. The octets of the message are left out unless the key `full` is set."""
         if self._stream is not None and self._composer is not None and self._options is not None:
             self._stream.put(self._composer.frame(event if self._options.full else event._replace(message=b"")))
 

@@ -2,7 +2,7 @@
 
 This module knows octets, not messages. Rules:
 
-1. A UDP socket has a random port. It is connected, so the kernel drops datagrams that don't come from the upstream's
+1. A UDP socket has a random port, and is connected. So the kernel drops datagrams that don't come from the upstream's
    address. A socket is opened when it is first used, and replaced after `ROTATE_S`. Until the replaced socket is
    closed, it still receives late replies. An upstream that gets no queries has no sockets.
 2. A connection is opened when it is first used. Each message is sent without waiting for earlier replies, and replies
@@ -95,7 +95,7 @@ class Upstreams:
     def remove(self, index: int) -> None:
         """Send no more to an upstream.
 
-        Its UDP sockets still receive late replies for `LINGER_S`, and then they are closed.
+        The UDP sockets to the upstream still receive late replies for `LINGER_S`, and then they are closed.
         """
         del self._servers[index]
         for place in [place for place in self._sockets if place[0] == index]:

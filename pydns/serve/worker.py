@@ -1,6 +1,6 @@
 """A worker process: answers the queries on its sockets from the table, until the supervisor ends the process.
 
-The worker reads the table, which the controller changes meanwhile. It knows nothing else about the cluster.
+The worker reads the table, which the controller changes meanwhile. The worker knows nothing else about the cluster.
 """
 
 import asyncio
@@ -152,7 +152,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
 def response_rate(rate: ResponseRate | None, config: Config) -> ResponseRate | None:
     """Return the object that limits replies as a configuration wants, or None.
 
-    It is `rate` itself if the limit is the same.
+    If the limit is the same, return `rate` itself.
     """
     wanted = config.responses_per_second
     if not wanted:

@@ -6,7 +6,7 @@ Rules:
 2. The classes of a client depend on its IP address alone. An assigner gives classes to ranges of addresses. If several
    ranges of one assigner contain an address, only the range with the longest prefix applies. Assigners don't affect
    each other: a client can get classes from the cluster and from the configuration.
-3. A client in no range has no class. It gets the plain answers.
+3. A client in no range has no class, so the client gets the plain answers.
 4. A class has its own answers to some questions. Clients of the class get these answers instead of the plain answers.
    If such an answer is empty, they get NODATA. To all other questions, they get the plain answers.
 5. If several classes of a client have an answer to a question, the client gets the answer of the class whose level

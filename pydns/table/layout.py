@@ -9,7 +9,8 @@
               `client_classes.range_key` → the classes of the clients in a range of addresses
               `client_names.slice_key` → the Pods of an EndpointSlice, which are names of clients
               `client_names.node_key` → the Pods of a node, which are names of clients
-              No tree key begins with the first octet of one of these other keys. All of them sort after all tree keys.
+              No tree key begins with the first octet of one of these other keys. All these other keys sort after all
+              tree keys.
     facts     b"facts" → Facts, b"status" → the controller's status, as JSON,
               b"config" → the configuration in force (pydns.config.model.dump), with upstreams always filled in,
               b"accepted" → the accepted configuration, without the upstreams that were filled in, for the controller's

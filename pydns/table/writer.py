@@ -338,7 +338,7 @@ class Writer:
     def free_dead_readers(self) -> int:
         """Remove readers that were killed from the file of readers, and return their number.
 
-        They would block the reuse of old pages.
+        Such readers would block the reuse of old pages.
         """
         return self._environment.reader_check()
 

@@ -1,8 +1,8 @@
 """The cache of upstream answers (RFC 2308, 8767, 9520).
 
-The cache returns an answer until the answer's TTL has passed. It still keeps the expired answer, in case no upstream
-answers later. Each worker has one cache. This module knows nothing about upstreams or clients. The caller passes in the
-time of a monotonic clock, in seconds. `pydns.upstream.key` defines the keys.
+The cache returns an answer until the answer's TTL has passed. The expired answer stays in the cache, in case no
+upstream answers later. Each worker has one cache. This module knows nothing about upstreams or clients. The caller
+passes in the time of a monotonic clock, in seconds. `pydns.upstream.key` defines the keys.
 
 There are three stores. The first store, `_once`, contains new answers in packed form. When a client asks for an answer
 again, the answer moves to the second store, `_often`, which is an `LRUCache`. If the answer is short and its question
@@ -46,7 +46,8 @@ _MAX_READY: Final = 4096
 # The maximum number of different rotations of a ready answer. An answer with more addresses gets other rotations a
 # second later.
 _MOST_TURNS: Final = 8
-# The maximum octets of the question and the records of a ready answer. They fit into every reply with an OPT record.
+# The maximum octets of the question and the records of a ready answer, so that they fit into every reply with an OPT
+# record.
 _READY_SIZE: Final = PLAIN_SIZE - HEADER - OPT_SIZE
 # From this type on, an octet of a type may be a letter, which `bytes.lower()` would change.
 _LETTERED: Final = b"\0\x41"
@@ -285,7 +286,7 @@ class Cache:
         return self._denial_hits + self.ready.denial_hits
 
     def stale(self, key: bytes, now: float) -> UpstreamAnswer | None:
-        """Return the last known answer, with TTLs of 30 s and a reason. It is for the case that no upstream answers.
+        """Return the last known answer, with TTLs of 30 s and a reason, for the case that no upstream answers.
 
         The returned answer isn't marked as authentic, because its signatures may have expired.
         """

@@ -627,8 +627,8 @@ class Forwarder:
             if upstream is None:
                 if query.tried == query.failed:
                     return False
-                # All upstreams were asked. Those that sent no reply are asked again, because a packet may be lost.
-                # Those that sent an error aren't, because they would send the same error again.
+                # All upstreams were asked. Upstreams that sent no reply are asked again, because a packet may be lost.
+                # Upstreams that sent an error aren't asked again, because they would send the same error.
                 query.tried = query.failed
                 self._answer_stale(query, now)
                 continue
@@ -812,8 +812,8 @@ class Forwarder:
             self._ask_again(query, upstream, now)
             return
         if packet[2] & 0x80 and packet[4:6] == b"\0\0" and packet[3] & 15:
-            # The reply is an error without the question. It may come from an attacker who guessed only the id. So the
-            # forwarder waits for `BARE_ERROR_S`, and a reply with the question still counts.
+            # The reply is an error without the question, so it may come from an attacker who guessed only the id. So
+            # the forwarder waits for `BARE_ERROR_S`, and a reply with the question still counts.
             if sent.has_opt and packet[3] & 15 in _NO_EDNS:
                 self._drop(sent)
                 self._ask_again(query, upstream, now, plainly=True)
@@ -1075,7 +1075,7 @@ class _Query:
 
 
 class _SlowZone:
-    """A zone for whose names packets have timed out. It is slow until the time `until`."""
+    """A zone for whose names packets have timed out. After the time `until`, the zone isn't slow any more."""
 
     __slots__ = ("held", "questions", "until")
 
@@ -1159,13 +1159,19 @@ def _owner(query: _Query) -> bytes:
 
 
 def zone_of(qname: bytes) -> bytes:
-    """Return the last two labels of a wire name in lower case. They are treated as a domain with one owner."""
+    """Return the last two labels of a wire name in lower case.
+
+    These two labels are treated as a domain with one owner.
+    """
     suffixes = [qname, *name.ancestors(qname)]
     return suffixes[-3] if len(suffixes) > 2 else qname
 
 
 def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[tuple[str, bool]]:
-    """Return the servers of a route: the name of each, and whether clients get its AD bit. Both affect the answers."""
+    """Return the servers of a route: the name of each, and whether clients get its AD bit.
+
+    The answers depend on the name and on the AD bit.
+    """
     return [] if route is None else sorted([(each.spec.name, each.trusts_ad) for each in pools[route.pool].upstreams])
 
 

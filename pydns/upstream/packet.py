@@ -14,9 +14,9 @@ UPSTREAM_AT: Final = 24
 SOCKET_AT: Final = 16
 _IDS: Final = 1 << 16
 
-# Each packet has a new random number. Its highest octets determine the id and the socket. Bit 5 of each octet
-# determines the case of one octet of the name, beginning with the lowest octet. The lowest bits choose the server.
-# Octets of the random number; enough for the socket, the id, and the case of the name's last 28 octets.
+# Each packet has a new random number. The highest octets of the number determine the id and the socket. Bit 5 of each
+# octet determines the case of one octet of the name, beginning with the lowest octet. The lowest bits choose the
+# server. Octets of the random number; enough for the socket, the id, and the case of the name's last 28 octets.
 RANDOM_OCTETS = 32
 # How many of the lowest bits must be 0 (in one query of 32) so that the bits above them choose a random server.
 EXPLORE_BITS: Final = 5

@@ -13,13 +13,13 @@ Rules of the circuit breaker
    breaker also opens after `FAILURES_TO_OPEN` network errors in a row.
 3. A server is called open or closed, like its breaker. The pool chooses an open server only if no server is closed. The
    forwarder then sends it a client's question like any other, because a reply is worth more than a saved packet. While
-   all servers of a route are open, the forwarder asks several servers at once. It waits only a short time for their
-   replies.
+   all servers of a route are open, the forwarder asks several servers at once. The forwarder waits only a short time
+   for their replies.
 4. The pool avoids a silent server long before its breaker opens, unless all servers are silent. A server is silent if
    several of its replies are overdue and no reply has come since. A reply is overdue after the 95th percentile of the
    server's reply times. After any reply, the server isn't silent any more.
 5. An open server gets a probe when the probe is due. Any answer closes the breaker. If no answer comes, the pause until
-   the next probe doubles. It is 1 s at first and 30 s at most.
+   the next probe doubles. The pause is 1 s at first, and 30 s at most.
 6. A reply is slow if it takes longer than the 95th percentile and longer than `QUICK_S`. The time of a slow reply
    counts for the server's reply times only if the reply came before the timeout, and if its zone isn't among the last
    `SLOW_ZONES` zones with a slow reply. The reply time of a probe always counts.
@@ -217,7 +217,10 @@ class Upstream:
         return True
 
     def knows_mixed_case(self, now: float) -> None:
-        """Note that the server sent records for a name in mixed case. Its denials aren't checked for `CASE_CHECK_S`."""
+        """Note that the server sent records for a name in mixed case.
+
+        For `CASE_CHECK_S`, its denials aren't checked.
+        """
         self.case_check_at = now + CASE_CHECK_S
         self._case_check_pause_s = CASE_CHECKS_S[0]
         self._case_denials = 0

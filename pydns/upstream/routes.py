@@ -1,7 +1,7 @@
 """Chooses the route for a name: the route with the longest domain that contains the name and doesn't except it.
 
-After an outcome in `next`, such as NXDOMAIN, another route is used. This module finds this route, too. It knows names
-and the indices of pools, but not the pools.
+After an outcome in `next`, such as NXDOMAIN, another route is used. This module finds this route, too. The module knows
+names and the indices of pools, but not the pools.
 """
 
 from collections.abc import Sequence

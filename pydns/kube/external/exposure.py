@@ -13,8 +13,8 @@ from pydns.dns import name
 from pydns.dns.address import BadAddress, parse_address
 from pydns.kube.objects import RawMeta
 
-# The keys of a label and of an annotation of k8s_gateway. They don't begin with the prefix of external-dns, so pydns
-# reads them whatever the configured prefixes are.
+# The keys of a label and of an annotation of k8s_gateway. These keys don't begin with the prefix of external-dns, so
+# pydns reads them whatever the configured prefixes are.
 IGNORE_LABEL = "k8s-gateway.dns/ignore"
 RESOLVE_ENDPOINTS = "k8s-gateway.dns/resolve-endpoints"
 

@@ -8,8 +8,9 @@ the traffic of the Pod doesn't leave the cluster. Rules:
    a Service may write any address into it.
 2. The Service must have all public addresses of the name, or the hostname of which the name is an alias. If a Gateway
    has the addresses, the Services of this Gateway are preferred (label `gateway.networking.k8s.io/gateway-name`).
-3. The Service must have ClusterIPs, and the ports that clients use. For a route, these are the ports of its listeners.
-   For an Ingress, the port is 443 with TLS, otherwise 80. For names of the Service itself, the ports don't matter.
+3. The Service must have ClusterIPs, and the ports that clients use. For a route, clients use the ports of its
+   listeners. For an Ingress, clients use port 443 with TLS, otherwise port 80. For names of the Service itself, the
+   ports don't matter.
 4. A Service whose load balancer sends the PROXY protocol isn't used, because Pods don't send it. A Service with the
    annotation `hairpin: "off"` isn't used, either. If this annotation names another Service as `NAMESPACE/NAME`, the
    other Service is used.

@@ -89,7 +89,8 @@ class Claimed:
     def move_to(self, cluster: str) -> None:
         """Mark the claims as those of an object of another cluster.
 
-        Their ways are removed, because clients in the first cluster can't use ClusterIPs of the other cluster.
+        The ways of the claims are removed, because clients in the first cluster can't use ClusterIPs of the other
+        cluster.
         """
         self.claimant = self.claimant._replace(cluster=cluster)
         self.claims = {owner: claim._replace(way=None) for owner, claim in self.claims.items()}

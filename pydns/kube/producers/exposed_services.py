@@ -1,9 +1,8 @@
 """External names of Services, for clients outside of the cluster.
 
 A Service of type LoadBalancer, or a Service with external addresses, has the name `SERVICE.NAMESPACE` below the apex of
-a zone. Its annotations can add hostnames. The addresses of its load balancer are those in the status of the Service.
-pydns doesn't read annotations with which a Service asks a load balancer for an address (MetalLB, Cilium, kube-vip).
-Rules:
+a zone. The annotations of the Service can add hostnames. Its status contains the addresses of its load balancer. pydns
+doesn't read annotations with which a Service asks a load balancer for an address (MetalLB, Cilium, kube-vip). Rules:
 
 1. If a Service has the annotation `target`, its names get the addresses in `target`. Otherwise, they get the addresses
    in `externalIPs` and the addresses of the load balancer. But if the annotation `resolve-endpoints` is `true`, they
@@ -12,8 +11,8 @@ Rules:
    `private`.
 3. If the zone allows it, the endpoints of a headless Service have names below the name of the Service. But the
    endpoints of a headless Service with external addresses have no such names.
-4. A Service of type ExternalName has only the hostnames in its annotations as names. They are aliases of the Service's
-   target.
+4. A Service of type ExternalName has only the hostnames in its annotations as names, and these names are aliases of the
+   Service's target.
 """
 
 from collections.abc import Iterable

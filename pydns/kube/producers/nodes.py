@@ -1,6 +1,7 @@
 """Nodes.
 
-Their addresses are used for Services of type NodePort, and to find out where clients run. Nodes have no DNS names.
+The addresses of Nodes are used for Services of type NodePort, and to find out where clients run. Nodes have no DNS
+names.
 """
 
 from contextlib import suppress

@@ -3,7 +3,8 @@
 A Gateway gives names to a route under two conditions. First, the status of the route shows that the Gateway or one of
 its ListenerSets accepts the route. Second, a listener fits the route in name, port, protocol, kinds and namespace. The
 names are the intersection of the route's hostnames and the listener's hostname. A wildcard covers any number of labels,
-as in the Gateway API. A TCPRoute or UDPRoute has no hostnames. Its names are in the annotation `hostname`.
+as in the Gateway API. A TCPRoute or UDPRoute has no hostnames. The names of such a route are in the annotation
+`hostname`.
 
 With `listener_hostnames: always`, Gateways and ListenerSets also claim the hostnames of their listeners.
 """

@@ -45,7 +45,7 @@ Key = tuple[bytes, str, str]  # the apex of a zone, and the namespace and the na
 class ServiceImport(NamedTuple):
     """A ServiceImport.
 
-    Its fields are in `service`, as those of a Service: the ClusterIPs are the addresses of the import.
+    `service` has the fields of the import in the form of a Service: the ClusterIPs are the addresses of the import.
     """
 
     service: Service
@@ -78,7 +78,7 @@ class _Status(msgspec.Struct, rename="camel", gc=False):
 
 
 class RawServiceImport(msgspec.Struct, gc=False):
-    """The fields of a ServiceImport that pydns reads. They are the same in v1alpha1 and v1beta1."""
+    """The fields of a ServiceImport that pydns reads, which are the same in v1alpha1 and v1beta1."""
 
     metadata: RawMeta
     spec: _Spec

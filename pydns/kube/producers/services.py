@@ -108,7 +108,7 @@ class Services(Plain):
     def without_endpoints(self) -> Iterator[tuple[ServiceKey, Unready]]:
         """Yield the served headless Services without a ready endpoint, each with its endpoints.
 
-        Their DNS names don't exist.
+        Such a Service has no DNS name.
         """
         for key in self._without_endpoints:
             if key[0] in self._served:
