@@ -215,8 +215,8 @@ def walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
 def decompile(key: bytes, compiled: bytes, most: int | None = None) -> tuple[RRset, list[RRset]]:
     """Return the RRset and the additional RRsets of a compiled answer. All owners are uncompressed names.
 
-    If `most` is given, only the whole records among the first `most` octets are returned. Tools call this function.
-    Workers call it only when they compose an answer from several RRsets.
+    If `most` is given, only the whole records among the first `most` octets are returned. Tools call `decompile`. A
+    worker calls `decompile` only when it composes an answer from several RRsets.
     """
     qname, octets = key[:-4].removeprefix(b"\0") or name.ROOT, compiled[RECORDS:]
     base = HEADER + len(qname) + 4

@@ -14,7 +14,8 @@ from pydns.dns.message import Rcode
 from pydns.dns.response import UpstreamAnswer
 from pydns.dns.rrset import AAAA, CNAME, SOA, A
 
-WELL_KNOWN_PREFIX = parse_range("64:ff9b::/96")  # RFC 6052 section 2.1
+# The well-known prefix for NAT64 (RFC 6052 section 2.1).
+WELL_KNOWN_PREFIX = parse_range("64:ff9b::/96")
 TTL_S = 600  # the maximum TTL of a mapped address if the SOA record of the zone is unknown (RFC 6147 section 5.1.7)
 IPV4ONLY_ARPA = name.from_text("ipv4only.arpa.")
 # The addresses of `ipv4only.arpa`. Clients ask for this name to find out the prefix of the NAT64 (RFC 7050). The

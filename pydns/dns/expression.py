@@ -1,5 +1,4 @@
-"""Reads conditions on a question and its client, in the language of CoreDNS's plugin `view`
-(github.com/expr-lang/expr).
+"""Reads conditions on a question and its client, as CoreDNS's plugin `view` does (github.com/expr-lang/expr).
 
     incidr(client_ip(), '10.0.0.0/8') || incidr(client_ip(), 'fd00::/8')
     type() in ['A', 'AAAA'] and not (name() endsWith '.corp.example.')

@@ -37,7 +37,7 @@ class Ede(IntEnum):
 class Reason(Enum):
     """Why a reply isn't a success."""
 
-    # Denials from our zones
+    # Denials from zones of pydns
     NO_TYPE = "no-type", Ede.OTHER, "The name exists, but it has no record of this type.", "Ask for another type."
     NO_NAME = (
         "no-name",

@@ -2,8 +2,8 @@
 
 This module is pure. `kube.reflector` begins and ends audits. A watch can miss changes although no error occurs. For
 example, the server loses events, a proxy stops forwarding, or etcd was restored and has not reached the watched version
-yet. Only a new list shows the missed changes. An audit lists only the metadata of objects. For EndpointSlices of ten
-endpoints, this is an eighth of the bytes.
+yet. Only a new list shows the missed changes. An audit lists only the metadata of objects. In EndpointSlices of ten
+endpoints, the metadata has an eighth of the bytes.
 """
 
 from collections.abc import Iterator, Mapping

@@ -64,7 +64,8 @@ class ClientEntries:
 class NodePods:
     """The running Pods of each node, packed. A Pod never moves to another node.
 
-    When a listing of Pods is complete, its Pods replace all others. Until then, the Pods from before stay in force.
+    When a listing of Pods is complete, its Pods replace all Pods from before. Until then, the Pods from before stay in
+    force.
     """
 
     def __init__(self) -> None:

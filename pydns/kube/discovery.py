@@ -1,9 +1,8 @@
-"""Finds out whether an API server has a kind. A CRD may be installed or removed at any time, or served in other
-versions.
+"""Finds out whether an API server has a kind.
 
-Every authenticated client may read which resources an API version has, so no RBAC rule is needed. If the answer is
-unclear, pydns assumes that the server has the kind. Then the request that lists the objects of the kind shows the
-problem.
+A CRD may be installed or removed at any time, or served in other versions. Every authenticated client may read which
+resources an API version has, so no RBAC rule is needed. If the answer is unclear, pydns assumes that the server has the
+kind. Then the request that lists the objects of the kind shows the problem.
 """
 
 import msgspec

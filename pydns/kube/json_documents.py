@@ -100,8 +100,7 @@ def _newlines(text: str) -> list[int]:
 
 
 def _children(text: str, at: int) -> Iterator[tuple[str | int, int, int]]:
-    """For each child of the mapping or list at `at`, yield its key or index, the offset of the key, and the offset of
-    the value.
+    """For each child of the mapping or list at `at`, yield its key or index, and the offsets of its key and its value.
 
     The text must be one that `read` accepts.
     """

@@ -1,5 +1,4 @@
-"""The table of kinds: which kinds of objects pydns reads from a cluster, and what it does with the objects of each
-kind.
+"""The table of kinds: which kinds of objects pydns reads from a cluster, and how it uses the objects of each kind.
 
 To add a kind, write a file in `pydns.kube.producers` with its value, its decoder and its producer. Then add a row to
 the table `Kind`, and test cases.

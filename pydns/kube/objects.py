@@ -203,11 +203,11 @@ DEFAULTS = Options()
 
 
 def parse(kind: "Kind", source: bytes | msgspec.Raw | Mapping[str, Any], options: Options = DEFAULTS) -> Observed:
-    """Return the parts of an object that DNS needs. `source` is the object as JSON, or as a mapping that was decoded
-    from JSON.
+    """Return the parts of an object that DNS needs.
 
-    Invalid input never raises an exception. Instead, the `value` of the result is `Skipped`, and its `ref` contains
-    those parts of the reference that can be read. Fields that DNS doesn't need are neither read nor checked.
+    `source` is the object as JSON, or as a mapping that was decoded from JSON. Invalid input never raises an exception.
+    Instead, the `value` of the result is `Skipped`, and its `ref` contains those parts of the reference that can be
+    read. Fields that DNS doesn't need are neither read nor checked.
     """
     decoder, json = kind.row.decoder, kind.json
     if options.annotations or options.topology:
@@ -443,10 +443,10 @@ _CLUSTER_LABEL = "multicluster.kubernetes.io/source-cluster"
 
 
 def _imported(labels: Mapping[str, str]) -> Imported | None:
-    """Return the ServiceImport and the cluster that the labels of a slice name. Return None if the names aren't DNS
-    labels.
+    """Return the ServiceImport and the cluster that the labels of a slice name.
 
-    Then the slice is still valid, because it may belong to a Service of this cluster.
+    Return None if the names aren't DNS labels. Then the slice is still valid, because it may belong to a Service of
+    this cluster.
     """
     service, cluster = labels[_IMPORT_LABEL], labels.get(_CLUSTER_LABEL, "").lower()
     parts = cluster.split(".")

@@ -155,8 +155,7 @@ def pod_namespace_name(schema: Schema, namespace: str) -> bytes:
 def infrastructure_rrsets(
     schema: Schema, zones: Iterable[bytes], nameservers: Iterable[bytes], addresses: Iterable[bytes]
 ) -> Iterator[RRset]:
-    """Yield the TXT record of dns-version (section 2.2), and the NS records of all zones with their additional
-    addresses.
+    """Yield the TXT record of dns-version (section 2.2), and the NS records of all zones with the addresses.
 
     `nameservers` contains the names of the Services that have this DNS server as an endpoint. Without such a Service,
     the only nameserver is ns.dns, with the address records in `addresses`. With such a Service, the name `dns` must not
@@ -192,11 +191,11 @@ def infrastructure_names(schema: Schema) -> list[bytes]:
 
 
 class _Ready(NamedTuple):
-    """The ready endpoints of a Service, merged from its slices. A dict with values of None is used as a set that keeps
-    the order.
+    """The ready endpoints of a Service, merged from its slices.
 
-    Most slices of a Service have equal lists of ports. So each different list has a number, and endpoints refer to the
-    number. There is no entry for each pair of an endpoint and a port, so the size is linear in the size of the slices.
+    A dict with values of None is used as a set that keeps the order. Most slices of a Service have equal lists of
+    ports. So each different list has a number, and endpoints refer to the number. There is no entry for each pair of an
+    endpoint and a port, so the size is linear in the size of the slices.
     """
 
     slices: list[tuple[EndpointSlice, list[str]]]  # each slice with the labels of its endpoints
@@ -279,7 +278,10 @@ def narrowed_rrsets(schema: Schema, owner: bytes, service: bytes, slices: Iterab
 
 
 def _headless(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
-    """Yield the RRsets of section 2.4, or none if no endpoint is ready: then the name of the Service doesn't exist."""
+    """Yield the RRsets of section 2.4.
+
+    If no endpoint is ready, no RRset is yielded: then the name of the Service doesn't exist.
+    """
     yield from _by_family(owner, schema.ttl_s, dict.fromkeys([a for found in ready.by_label.values() for a in found]))
     targets: dict[str, tuple[bytes, tuple[RRset, ...]]] = {}
     everything = ((label, port.number) for label in ready.by_label for port in ready.ports(label))
@@ -348,7 +350,7 @@ def _hosts(schema: Schema, owner: bytes, slices: Sequence[EndpointSlice]) -> lis
     """Return the records of all endpoints, or an empty list if not all endpoints are ordinary.
 
     Endpoints are ordinary if they have the same few ports, and if no two of them have the same label. Nearly all
-    endpoints of a large cluster are ordinary. `_endpoints` makes the records of all others.
+    endpoints of a large cluster are ordinary. `_endpoints` makes the records of endpoints that aren't ordinary.
     """
     if not slices or len(slices[0].ports) > _FEW_PORTS:
         return []

@@ -85,11 +85,10 @@ def in_cluster(ref: Ref, cluster: str) -> Ref | ForeignRef:
 
 
 class Zone:
-    """All records of domains and external zones. The zone gets events from the controller, and returns changes of the
-    table.
+    """All records of domains and external zones.
 
-    Each domain has producers of its own. Domains with the same source share its objects. Only the thread that passes
-    events may call the zone.
+    The zone gets events from the controller, and returns changes of the table. Each domain has producers of its own.
+    Domains with the same source share its objects. Only the thread that passes events may call the zone.
     """
 
     def __init__(
@@ -305,8 +304,8 @@ class Zone:
         shared: dict[bytes, None] = {}  # the addresses with several names; the last piece contains their records
         for part in self._parts:
             part.pointed.clear()
-        # These tuples stay in memory, so they are made before all pieces. If they were made between the pieces, 15 MB
-        # of freed memory couldn't be returned to the system.
+        # These tuples stay in memory, so they are made before all pieces. If such tuples were made between the pieces,
+        # 15 MB of freed memory couldn't be returned to the system.
         published = [((_Pointing(part, key),), state) for part in self._parts for key, state in part.published.items()]
         for only, state in published:
             (each,) = only
@@ -498,10 +497,10 @@ class Zone:
     # Comparing states
 
     def _next_comparison(self, now: float) -> _Comparison | None:
-        """Return the comparison of the next changed key, or None if there is no such key. Large keys only go into
-        `_large`.
+        """Return the comparison of the next changed key, or None if there is no such key.
 
-        Producers take turns, so that many changes of one producer don't delay the names of the others.
+        Large keys only go into `_large`. Producers take turns, so that many changes of one producer don't delay the
+        names of the others.
         """
         for _ in self._parts:
             self._turn += 1
@@ -563,10 +562,10 @@ class Zone:
             self._change_pointer(address, {}, self._rest)
 
     def _compare(self, each: "_Pointing", before: State | None, after: State | None) -> _Comparison:
-        """Yield the differences between two states of a key, in pieces. At the end, `after` becomes the published
-        state.
+        """Yield the differences between two states of a key, in pieces.
 
-        Deletions come last, so a record that both states have never disappears in between.
+        At the end, `after` becomes the published state. Deletions come last, so a record that both states have never
+        disappears in between.
         """
         part, key = each
         # Question -> hash of its answer in `before`. The answers themselves would take too much memory.

@@ -2,7 +2,8 @@
 
 The queue is the receive buffer of the socket. The kernel limits its octets, but not the time that datagrams wait in it.
 A worker with a CPU core of its own answers a full buffer in 50 ms. A worker with a CPU limit of a twentieth of a core
-needs more than a second to do so. In an overload the buffer is always full, so every answer would come too late. Rules:
+needs more than a second to answer a full buffer. In an overload the buffer is always full, so every answer would come
+too late. Rules:
 
 1. Nothing is limited while one system call empties the queue, or while datagrams wait for less than `_CROWDED_S`.
 2. An overload begins when a third of the buffer is full, or when datagrams have waited longer than `_LONGEST_S` for

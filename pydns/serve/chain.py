@@ -1,4 +1,4 @@
-"""A chain of CNAMEs in which pydns has the records of some names, and upstreams have those of the others."""
+"""A chain of CNAMEs in which pydns has the records of some names, and upstreams have the records of other names."""
 
 from collections.abc import Callable, Iterable
 

@@ -129,9 +129,9 @@ class Commit:
         self.transaction: Transaction | None = None
         self.names: Cursor  # a cursor of `transaction`
         self.zones: dict[bytes, Zone] = {}  # apex -> zone
-        # A negative offset into a question. The octets from there to the end contain the longest domain of clusters,
-        # the type and the class. In most cases, these octets identify the zone. With a shorter end, questions for
-        # different zones could end with the same octets.
+        # A negative offset into a question. The octets from this offset on contain the longest domain of clusters, the
+        # type and the class. In most cases, these octets identify the zone. With a shorter end, questions for different
+        # zones could end with the same octets.
         self.tail = 0
         # Tree key of the name directly above the namespaces of pods -> TTL of the pods' records. Each domain of
         # clusters has one such name.

@@ -50,10 +50,10 @@ class Found(NamedTuple):
     authorities: Sequence[RRset] = ()
     additionals: Sequence[RRset] = ()
     authoritative: bool = True
-    reason: Reason | None = None  # why the reply isn't a success; None if it is
+    reason: Reason | None = None  # why the reply isn't a success; None if it is a success
     is_referral: bool = False
-    # The name in lower case for which upstreams must be asked; empty if none must. A client that may not ask upstreams
-    # gets what the other fields contain.
+    # The name in lower case for which upstreams must be asked, or empty. A client that may not ask upstreams gets what
+    # the other fields of `Found` contain.
     onward: bytes = b""
     # If a rule has replaced the client's question, the question for upstreams. Then `onward` is the name in the
     # client's question.

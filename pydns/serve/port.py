@@ -1,7 +1,7 @@
-"""Ports and their observers. A port is a socket or some connections on which queries arrive. A port knows which client
-has sent which query.
+"""Ports and their observers.
 
-The modules of the transports, such as UDP and TCP, make the ports. A new transport needs a new subclass of `Port`.
+A port is a socket or some connections on which queries arrive. A port knows which client has sent which query. The
+modules of the transports, such as UDP and TCP, make the ports. A new transport needs a new subclass of `Port`.
 `pydns.serve.context.Batch.answer` turns the messages of every kind of port into replies.
 """
 
@@ -51,7 +51,7 @@ class Port:
         # The replies to the messages of a batch, in the order of the messages. None means that a message gets no reply,
         # or gets it later. `len(replies)` is the index of the message that the worker answers now.
         self.replies: list[bytes | None] = []
-        self.marks: dict[int, Mark] = {}  # index in `replies` -> mark; most messages have none
+        self.marks: dict[int, Mark] = {}  # index in `replies` -> mark of the message; most messages have no mark
         # Index in `replies` -> the reason of this reply, if the strict path or a guard has composed it.
         self.reasons: dict[int, Reason] = {}
         self.joined: Joined | None = None  # the replies as one string of octets, if `send` has joined them

@@ -66,7 +66,7 @@ class Recursion:
         random: Callable[[int], bytes] = os.urandom,
         sockets: Callable[..., Upstreams] = Upstreams,
     ) -> None:
-        """`batch`, `log` and `loop` are those of the worker. Only tests pass the other arguments.
+        """`batch`, `log` and `loop` are those of the worker. Only tests pass further arguments.
 
         `clock` returns monotonic time in seconds. `random` takes a number and returns as many random octets. `sockets`
         makes the sockets to upstreams.

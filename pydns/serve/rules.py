@@ -37,7 +37,10 @@ _EVERYWHERE = Scope()
 
 
 class Lead(NamedTuple):
-    """A question that a rule makes of another one, whose answer becomes the answer to the other one."""
+    """A question that a rule makes of another question.
+
+    The answer to the lead becomes the answer to the other question.
+    """
 
     qname: bytes  # in lower case
     qtype: int
@@ -108,7 +111,7 @@ class Rules:
         """Return the name by which a single rule replaces the name of a question.
 
         Return None if no rule applies, if a second rule might apply, or if the rule also changes the addresses. The
-        caller must check the table, because a name with an alias may also have records there.
+        caller must look into the table, because it may have records for a name with an alias.
         """
         lead = self.rewriting(qname, qtype)
         if lead is None and self._matching(qname, qtype) is None:

@@ -124,7 +124,7 @@ class UpstreamTap:
         self._sent_ns: dict[tuple[ServerSpec, bytes], int] = {}
 
     def sent(self, server: ServerSpec, message: bytes, own: tuple[str, int], *, by_stream: bool) -> None:
-        """Send the collector a query that pydns sent to a server. `own` is the address from which it was sent."""
+        """Send the collector a query that pydns sent to a server, from its address `own`."""
         if self._tap.wants(message):
             now_ns = time.time_ns()
             if len(self._sent_ns) >= _MAX_OPEN:
@@ -134,7 +134,7 @@ class UpstreamTap:
             self._tap.put(Event(Kind.FORWARDER_QUERY, protocol, message, *_ends(server, own), now_ns))
 
     def received(self, server: ServerSpec, message: bytes, own: tuple[str, int], *, by_stream: bool) -> None:
-        """Send the collector a reply that came from a server. `own` is the address to which it was sent."""
+        """Send the collector a reply that a server sent to the address `own` of pydns."""
         if self._tap.wants(message):
             sent_ns = self._sent_ns.pop((server, message[:2]), 0)
             protocol = _protocol(server, by_stream=by_stream)

@@ -457,7 +457,7 @@ class _Connection(asyncio.Protocol):
         self._write(self._codec.begin())
 
     def protocol(self) -> str | None:
-        """Return the protocol that was chosen in the TLS handshake (ALPN), or None if none was."""
+        """Return the protocol that was chosen in the TLS handshake (ALPN), or None if no protocol was chosen."""
         encryption: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
         return None if encryption is None else encryption.selected_alpn_protocol()
 

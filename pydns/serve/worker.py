@@ -45,7 +45,7 @@ def run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: ProcessRow, b
     """Answer queries until the signal `STOP` comes or the other end of `lifeline` closes.
 
     Then answer the queries that have arrived, and return. The worker publishes in `row` that it works, and its counts
-    in `block`. After the signal `DRAIN`, it also publishes in `row` how many queries still come.
+    in `block`. After the signal `DRAIN`, the worker also publishes in `row` how many queries still come.
     """
     uvloop.run(_run(slot, state_dir, log, lifeline, row, block))
 

@@ -39,9 +39,7 @@ class Kept:
         return False
 
     def keeps_name(self, tree: bytes, value: bytes) -> bool:
-        """Return whether the writer keeps an entry of `names`: a name, the explanation of a name, or an answer for a
-        client class.
-        """
+        """Return whether the writer keeps an entry of `names`: a name, an explanation, or an answer for a class."""
         tree = origin_of(tree)
         if is_tree_key(tree):
             return tree.startswith(self._trees) or tree in self._reverse

@@ -110,8 +110,9 @@ class Replacement:
         self._keys.update(covering if self._is_first else entries)
 
     def finish(self, keeps: Callable[[bytes, bytes], bool] | None = None) -> None:
-        """Delete the cluster's old entries whose keys the new entries don't have. An old entry stays if `keeps` returns
-        True for it.
+        """Delete the cluster's old entries whose keys the new entries don't have.
+
+        An old entry stays if `keeps` returns True for it.
         """
         self._layer.change(self._transaction, dict.fromkeys(self._static - self._keys))
         self._keys |= self._static

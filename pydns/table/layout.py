@@ -67,8 +67,8 @@ class NodeKind(bytes, Enum):
     # get the answers of upstreams.
     SPLIT = b"S"
     # The name directly above the names ZONE.pin and ZONE.prefer, where ZONE is a zone of nodes. ZONE.pin has only the
-    # endpoints in this zone of nodes. ZONE.prefer has the same endpoints, or all endpoints if none is in this zone of
-    # nodes.
+    # endpoints in this zone of nodes. ZONE.prefer has the same endpoints, or all endpoints if no endpoint is in this
+    # zone of nodes.
     ZONES = b"Z"
     ONE_LABEL = b"1"  # a wildcard that covers exactly one label; the other kind of the wildcard follows
 

@@ -3,7 +3,7 @@
 Rules:
 
 1. The directory must belong to the user of the process or to root, and only its owner may be able to write to it. So no
-   other user can put files or links there.
+   other user can put files or links into the directory.
 2. Links in the directory aren't followed. If something that isn't a plain file is at the path of a file, it is removed.
 3. A table that can't be read is discarded. A child process tries to read the table first, because a damaged map can end
    the process that reads it with a signal.

@@ -34,7 +34,7 @@ class Tree:
     def origins(self, qname: bytes) -> list[str]:
         """Return the lines that explain which objects created the records of a name in an external zone.
 
-        Other names have none.
+        Names in other zones have no such lines.
         """
         key = origin_key(name.tree_key(qname))
         return self.names.value().decode(errors="replace").splitlines() if self.names.set_key(key) else []

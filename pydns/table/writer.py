@@ -358,8 +358,7 @@ class Writer:
                 self._grow(growth)
 
     def _reserve(self, octets: int) -> None:
-        """Enlarge the map for new entries with `octets` in their keys and values, so that their commit need not be
-        repeated.
+        """Enlarge the map for new entries with `octets` octets, so that their commit need not be repeated.
 
         If the disk has no room, the map keeps its size: the commit may need less space than estimated.
         """

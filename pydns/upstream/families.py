@@ -1,8 +1,9 @@
 """Derives answers from other answers: for address families that clients don't use, and for DNS64.
 
-`FamilyRules.ask` takes the same questions as `Forwarder.ask`. If a rule applies, it asks the forwarder another question
-on behalf of the client, and derives the client's answer. So both questions use the same entry of the cache. In a
-cluster that only uses IPv4, a question for AAAA needs no query to upstreams of its own, because clients also ask for A.
+`FamilyRules.ask` takes the same questions as `Forwarder.ask`. If a rule applies, `FamilyRules` asks the forwarder
+another question on behalf of the client, and derives the client's answer. So both questions use the same entry of the
+cache. In a cluster that only uses IPv4, a question for AAAA needs no query to upstreams of its own, because clients
+also ask for A.
 
 This module applies the rules to one name. If the answer ends with a CNAME, the caller asks again for the target.
 """

@@ -1,4 +1,4 @@
-"""Sends questions to upstreams, and their answers to clients. Retries and hedges are part of this.
+"""Sends questions to upstreams, and their answers to clients. Repeats questions, and sends hedges.
 
 This module has no sockets, no clock and no event loop. A worker calls four functions:
 - `ask` for each query that an upstream must answer,
@@ -35,9 +35,9 @@ Rules
 11. After a reply that can't be used, the forwarder asks one other server. If the second reply can't be used, either,
     the client gets SERVFAIL. A reply that can't be used shows nothing about the server, because the owner of a domain
     may cause it.
-12. After an outcome in `failover`, the forwarder asks the other servers of the route. If none of them has records, it
-    uses the last denial. After an outcome in `next`, the forwarder uses the next route: the one that would apply if
-    this route didn't exist.
+12. After an outcome in `failover`, the forwarder asks the other servers of the route. If no server of the route has
+    records, the forwarder uses the last denial. After an outcome in `next`, the forwarder uses the next route: the one
+    that would apply if this route didn't exist.
 """
 
 from collections import Counter

@@ -55,7 +55,7 @@ class Https:
             (b"accept", _MEDIA_TYPE),
             (b"content-type", _MEDIA_TYPE),
         )
-        # The messages that wait until the server accepts more. With each, the number of sweeps before it came.
+        # The messages that wait until the server accepts more, each after the number of sweeps before the message came.
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._exchanges: dict[int, _Exchange] = {}  # number of the HTTP/2 stream -> exchange
         self._requests = 0

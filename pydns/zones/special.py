@@ -1,5 +1,4 @@
-"""Builds zones that no zone file defines: for names that pydns denies and never forwards, and for names such as
-localhost.
+"""Builds zones that no zone file defines: for names that pydns always denies, and for names such as localhost.
 
 An upstream's answer to a special name can make a client use another server instead of pydns. Then the client wouldn't
 find the names of the cluster. So pydns answers questions for special names itself.

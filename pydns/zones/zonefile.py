@@ -533,7 +533,7 @@ class _Zone:
                 last = max([there[CNAME], *(there[each] for each in others)], key=lambda draft: draft.line)
                 yield last.mistake(owner, "a CNAME and other records")
             if NS in there and DNAME in there and owner != apex:
-                yield there[DNAME].mistake(owner, "NS and DNAME records")  # RFC 6672 section 2.3
+                yield there[DNAME].mistake(owner, "NS and DNAME records")  # not allowed by RFC 6672 section 2.3
             for rtype, draft in there.items():
                 if len(draft.rdatas) > 1 and rtype in (CNAME, DNAME):
                     yield draft.mistake(owner, f"several records of type {_type_text(rtype)}")

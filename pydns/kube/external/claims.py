@@ -155,7 +155,10 @@ def _group(rtype: int) -> object:
 
 
 def _without_alias(found: dict[int, dict[bytes, None]], *, is_apex: bool) -> list[str]:
-    """Remove the CNAMEs that rule 3 leaves out from `found`. Return a line of the explanation for each of them."""
+    """Remove the CNAMEs that rule 3 leaves out from `found`.
+
+    Return a line of the explanation for each removed CNAME.
+    """
     aliases = sorted(found.get(CNAME, ()))
     if not aliases:
         return []

@@ -164,10 +164,10 @@ class Routes:
         self._children: dict[Key, dict[Key, None]] = {}
 
     def note(self, change: Change) -> Iterable[Key]:
-        """Process a changed route, Gateway or ListenerSet. Return the keys of all objects whose claims may have
-        changed.
+        """Process a changed route, Gateway or ListenerSet.
 
-        If a Gateway changes, every route that refers to it may get other addresses.
+        Return the keys of all objects whose claims may have changed. If a Gateway changes, every route that refers to
+        it may get other addresses.
         """
         before, after = change
         if isinstance(before, _Object):
@@ -286,7 +286,7 @@ def _way(place: Place, listeners: Iterable[Listener]) -> Way:
 def _records(place: Place, zone: ExternalZone, problems: list[str]) -> tuple[Record, ...]:
     """Return the records that the first annotation `target` asks for.
 
-    Without it, return the records of the Gateway's addresses.
+    Without this annotation, return the records of the Gateway's addresses.
     """
     exposure = place.exposures[-1]
     problems += exposure.problems

@@ -114,10 +114,10 @@ class ServiceImports(Plain):
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
 
     def note(self, change: Change) -> Iterable[Key]:
-        """Process a changed ServiceImport or EndpointSlice. Return the keys of the imports whose state may have
-        changed.
+        """Process a changed ServiceImport or EndpointSlice.
 
-        If labels select the served namespaces, also process a changed Namespace, and return the keys of its imports.
+        Return the keys of the imports whose state may have changed. If labels select the served namespaces, also
+        process a changed Namespace, and return the keys of its imports.
         """
         before, after = change
         if (namespace := self._served.note(change)) is not None:

@@ -149,7 +149,7 @@ class Services(Plain):
     def class_rrsets(self, state: ServiceState) -> Iterator[tuple[ClientClass, RRset]]:
         """Yield the records that clients on some nodes or in some zones of nodes get for a headless Service.
 
-        For most Services, there are none.
+        Most Services have no such records.
         """
         if self._is_filtered(state):
             yield from zonal.class_rrsets(self._schema, self._owner(state), state.slices, self._options.zonal.prefer)
