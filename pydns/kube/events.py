@@ -21,7 +21,8 @@ class Init(NamedTuple):
 class InitApply(NamedTuple):
     """An object of the listing.
 
-    If its value is `Skipped`, the object exists, but can't be used. Then its last usable version stays in force.
+    If the value of the object is `Skipped`, the object exists, but can't be used. Then its last usable version stays in
+    force.
     """
 
     observed: Observed

@@ -173,7 +173,7 @@ class Reflector:
         self._state = State.EMPTY
         self._watch_list = watch_list  # False after the server has shown that it doesn't support WatchList
         # In EMPTY and INIT_PAGE: True if the listing must be by pages, because WatchList has failed. A failure in
-        # INITIAL_WATCH sets it to True, and WATCHING sets it to False.
+        # INITIAL_WATCH sets `_by_pages` to True, and WATCHING sets it to False.
         self._by_pages = False
         self._audited = audited
         # In INIT_PAGE and INITIAL_WATCH: the objects that the unfinished listing has so far.

@@ -347,7 +347,10 @@ class Follower:
         return Next.FOLLOW
 
     def apex_soa(self, search: Search) -> Found | None:
-        """Return the SOA record if the question asks for it. The table has it in the facts, and not as an answer."""
+        """Return the SOA record if the question asks for it.
+
+        The table has SOA records in its facts, and not among its answers.
+        """
         zone = _zone(search)
         if search.qtype not in (SOA, ANY) or search.qname != zone.facts.apex:
             return None

@@ -1,7 +1,7 @@
 """The fields of objects that external zones need: annotations, load balancer status, creation time.
 
-Names in the cluster domain don't depend on these fields. So an invalid value in them is only left out, and the object
-is still used. The status shows a problem for each such value.
+Names in the cluster domain don't depend on these fields. So an invalid value in these fields is only left out, and the
+object is still used. The status shows a problem for each such value.
 """
 
 from collections.abc import Iterable

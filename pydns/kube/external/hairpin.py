@@ -32,8 +32,8 @@ from pydns.kube.objects import Service, ServiceKey
 from pydns.kube.producer import Change
 
 OFF = "off"
-# Maximum number of addresses of a name. Load balancers have fewer. An index with thousands of addresses for each name
-# would take seconds.
+# Maximum number of addresses of a name. Load balancers have fewer addresses. An index with thousands of addresses for
+# each name would take seconds.
 MOST_ADDRESSES = 16
 _K = TypeVar("_K", bound=Hashable)
 

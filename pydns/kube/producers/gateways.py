@@ -1,7 +1,7 @@
 """Gateways and ListenerSets of the Gateway API: the listeners to which routes may be attached, and their addresses.
 
-A ListenerSet adds listeners to a Gateway. For this, its status must show that it is accepted, and the Gateway must
-allow ListenerSets of its namespace. By default, a Gateway allows no ListenerSets.
+A ListenerSet adds listeners to a Gateway. For this, the status of the ListenerSet must show that it is accepted, and
+the Gateway must allow ListenerSets of its namespace. By default, a Gateway allows no ListenerSets.
 """
 
 from collections.abc import Iterable
