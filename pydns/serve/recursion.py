@@ -184,7 +184,7 @@ class Recursion:
 
     # Replies of upstreams
 
-    def _received(self, index: int, socket_index: int, messages: list[bytes], trouble: str = "") -> None:
+    def _received(self, index: int, socket_index: int, messages: Sequence[bytes], trouble: str = "") -> None:
         now = self._clock()
         if socket_index == STREAM:
             self._note_trouble(index, trouble)

@@ -18,7 +18,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from errno import EAGAIN, ECONNREFUSED
 from functools import partial
 from time import monotonic
@@ -45,7 +45,7 @@ class Received(Protocol):
     If `trouble` isn't empty, pydns has made the messages itself, and `trouble` is the reason.
     """
 
-    def __call__(self, index: int, socket_index: int, messages: list[bytes], trouble: str = "") -> None:
+    def __call__(self, index: int, socket_index: int, messages: Sequence[bytes], trouble: str = "") -> None:
         """Take messages that came over the socket `socket_index` of the upstream `index`."""
 
 
@@ -338,6 +338,7 @@ class _Stream:
 
     def __init__(self, upstreams: Upstreams, index: int, server: ServerSpec) -> None:
         self._upstreams = upstreams
+        self.call_soon = upstreams.loop.call_soon
         self._index = index
         self._server = server
         self._context: _Context | None = None
@@ -410,7 +411,7 @@ class _Stream:
         self._upstreams.forget_contexts(self._server.tls)
         self._upstreams.unreachable(self._index, STREAM, _reason(error))
 
-    def received(self, messages: list[bytes], trouble: str = "") -> None:
+    def received(self, messages: Sequence[bytes], trouble: str = "") -> None:
         self._upstreams.received(self._index, STREAM, messages, trouble)
 
     @property
@@ -420,8 +421,8 @@ class _Stream:
     def note_sent(self, message: bytes, own: tuple[Any, ...]) -> None:
         self._upstreams.note_sent(self._index, [message], own, by_stream=True)
 
-    def note_received(self, message: bytes, own: tuple[Any, ...]) -> None:
-        self._upstreams.note_received(self._index, [message], own, by_stream=True)
+    def note_received(self, messages: Sequence[bytes], own: tuple[Any, ...]) -> None:
+        self._upstreams.note_received(self._index, messages, own, by_stream=True)
 
     def worked(self, session: ssl.SSLSession | None) -> None:
         if self._context is not None and session is not None:
@@ -448,6 +449,7 @@ class _Connection(asyncio.Protocol):
         self._codec = codec
         self._transport: asyncio.Transport
         self._end: Exception | None = None
+        self._unsent: list[bytes] = []  # octets of this turn of the event loop
         self.open: dict[bytes, bytes] = {}  # id -> message that has no reply yet
         self.heard_at = monotonic()
         self.has_worked = False
@@ -467,7 +469,7 @@ class _Connection(asyncio.Protocol):
         if not self.open:
             self.heard_at = monotonic()  # no question was open before this one, so the server isn't late
         self.open[message[:2]] = message
-        self._write(self._codec.compose(message))
+        self._write_soon(self._codec.compose(message))
         if self._stream.is_observed:
             self._stream.note_sent(message, self._own())
         return True
@@ -475,26 +477,26 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         messages, failures, unsent, end = self._codec.receive(data)
         self._write(unsent)
-        for message in messages:
-            self._heard(self.open.pop(message[:2], None))
+        if messages:
+            self._heard([self.open.pop(message[:2], None) for message in messages])
             if self._stream.is_observed:
-                self._stream.note_received(message, self._own())
-            self._stream.received([message])
+                self._stream.note_received(messages, self._own())
+            self._stream.received(messages)
         for message_id, reason in failures:
             asked = self.open.pop(message_id, None)
-            self._heard(asked)
+            self._heard([asked])
             if asked is not None:
                 self._stream.received([failed_reply(asked)], reason)
         if end:
             self._end = OSError(end)
             self._transport.abort()
 
-    def _heard(self, asked: bytes | None) -> None:
-        """Note that a whole reply has come.
+    def _heard(self, asked: Iterable[bytes | None]) -> None:
+        """Note that whole replies have come.
 
-        `asked` is the message that the reply answers, or None if no such message is open.
+        `asked` has the message that each reply answers, or None if no such message is open.
         """
-        if asked is not None:
+        if any(asked):
             self.heard_at = monotonic()
         if not self.has_worked:
             self.has_worked = True
@@ -508,6 +510,18 @@ class _Connection(asyncio.Protocol):
     def _write(self, octets: bytes) -> None:
         if octets:
             self._transport.write(octets)
+
+    def _write_soon(self, octets: bytes) -> None:
+        """Write octets together with those of all other messages of this turn, so TLS encrypts them together."""
+        if octets:
+            if not self._unsent:
+                self._stream.call_soon(self._write_unsent)
+            self._unsent.append(octets)
+
+    def _write_unsent(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if not self._transport.is_closing():
+            self._write(b"".join(unsent))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._stream.lost(self, self._end or error)
