@@ -38,6 +38,12 @@ class Pattern:
         # The names of the groups. Group 0 is the whole match. If a group has no name, the text is empty.
         self.groups: tuple[str, ...] = tuple([names.get(index, "") for index in range(self._compiled.groups + 1)])
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pattern) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
     def __repr__(self) -> str:
         return f"Pattern({self.text!r})"
 

@@ -88,6 +88,42 @@ class Suffix:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefix:
+    """Replaces the beginning of a text."""
+
+    old: str
+    new: str
+
+    def __call__(self, text: str) -> str:
+        """Return the text with its new beginning. A text that doesn't begin with `old` is returned as it is."""
+        return self.new + text.removeprefix(self.old) if text.startswith(self.old) else text
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Replaces a text."""
+
+    old: str
+    new: str
+
+    def __call__(self, text: str) -> str:
+        """Return the new text. Any other text than `old` is returned as it is."""
+        return self.new if text == self.old else text
+
+
+@dataclass(frozen=True, slots=True)
+class Substring:
+    """Replaces a part of a text, wherever it occurs."""
+
+    old: str
+    new: str
+
+    def __call__(self, text: str) -> str:
+        """Return the text with `new` in place of `old`."""
+        return text.replace(self.old, self.new)
+
+
+@dataclass(frozen=True, slots=True)
 class Captures:
     """Replaces a text that matches a pattern. `{1}` in the new text stands for the first group of the pattern."""
 
@@ -439,14 +475,13 @@ def _cname_field(words: list[str]) -> Callable[[Question], Rewriting | None]:
     old, new = (each.lower() for each in words[-2:])
     match kind:
         case "exact":
-            old, new = _absolute(old), _absolute(new)
-            change: Change = lambda text: new if text == old else text  # noqa: E731
+            change: Change = Whole(_absolute(old), _absolute(new))
         case "prefix":
-            change = lambda text: new + text.removeprefix(old) if text.startswith(old) else text  # noqa: E731
+            change = Prefix(old, new)
         case "suffix":
             change = Suffix(old, new)
         case "substring":
-            change = lambda text: text.replace(old, new)  # noqa: E731
+            change = Substring(old, new)
         case _:
             change = Captures(_pattern(old), new)
     return lambda question: Rewriting(question, (TargetChange(change),))

@@ -44,6 +44,28 @@ def test_an_invalid_or_unsupported_rule_is_refused_with_a_reason(rule: str, reas
         parse(rule.split())
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "name exact a.b c",
+        "name suffix a.b c answer auto",
+        "name regex (.*) {1}c answer name (.*)c {1}",
+        "cname exact b c",
+        "cname prefix b c",
+        "cname suffix b c",
+        "cname substring b c",
+        "cname regex (.*)b {1}c",
+        "ttl a.b 5",
+        "rcode a.b NXDOMAIN NOERROR",
+    ],
+)
+def test_the_same_rule_of_two_configurations_changes_answers_alike(rule: str) -> None:
+    question = Question("a.b.", A)
+    one, other = (rewritten([parse(rule.split())], question) for _ in range(2))
+    assert one is not None
+    assert one == other
+
+
 NAMES = st.sampled_from(["a.b.", "b.", "a.b.c.", "c.", "x.a.b.", "d.e.", ".", "A.b.", r"\000a.b."])
 TEXTS = st.sampled_from(["a.b", "b", ".b", ".c", "a.", "(.*)", r"(.*)\.b", "{1}", "{0}.c", "", "..", "x" * 70])
 OPTIONS = st.sampled_from(
