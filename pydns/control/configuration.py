@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -32,7 +33,19 @@ from pydns.control.config_source import ConfigSource, Seen, Verdict
 from pydns.control.resolv_conf import ResolvConf
 from pydns.log import Level, Log
 from pydns.table.status import ConfigState, ConfigStatus
-from pydns.table.writer import Writer
+
+
+class ConfigTable(Protocol):
+    """The part of `table.writer.Writer` that this module needs."""
+
+    def config(self) -> bytes:
+        """Return the configuration in force. Empty before the first configuration."""
+
+    def accepted_config(self) -> bytes:
+        """Return the accepted configuration without added upstreams. Empty before the first configuration."""
+
+    def put_config(self, config: bytes, accepted: bytes = b"") -> None:
+        """Store both."""
 
 
 class Configuration:
@@ -44,7 +57,7 @@ class Configuration:
     def __init__(
         self,
         source: ConfigSource | None,
-        writer: Writer,
+        writer: ConfigTable,
         resolv_conf: ResolvConf,
         log: Log,
         now: Callable[[], float] = time.time,

@@ -33,7 +33,6 @@ from pydns.log import Level, Log
 from pydns.table.layout import Changes
 from pydns.table.status import Status, TableStatus, encode
 from pydns.table.writer import DiskFullError, Writer
-from pydns.zones.special import SPECIAL_NAMES
 
 if TYPE_CHECKING:
     from pydns.control.health_events import HealthEvents
@@ -142,12 +141,7 @@ class Controller:
         if config is not None and config is not self._configured:
             self._configured = config
             self._wanted = self._inputs.options(config)
-            statics.set_hosts(config.hosts, config.hosts_files)
-            statics.set_zone_files(config.zone_files)
-            forwarded = [each.value for each in config.forwarded_special_names]
-            special = [each for each in SPECIAL_NAMES if each not in forwarded]
-            statics.set_special_names(special, local_names=config.local_names)
-            statics.set_blocked(config.blocked)
+            statics.configure(config)
             statics.set_domains([each.domain for each in self._wanted.zone.domains])
             statics.set_reverse_zones(self._wanted.zone.reverse_apexes)
             statics.set_shared_zones(self._wanted.zone.shared_apexes)

@@ -6,19 +6,30 @@ thread reads the files.
 
 from collections.abc import Sequence
 from operator import is_
+from typing import Protocol
 
-from pydns.config.model import Blocked, Host, HostsFile, ZoneText
+from pydns.config.model import Blocked, Config, Host, HostsFile, ZoneText
 from pydns.control.hosts_files import HostsFiles
 from pydns.control.zone_folder import ZoneFolder
 from pydns.control.zone_texts import ZoneTexts
 from pydns.dns import name
 from pydns.log import Level, Log
+from pydns.table.layout import Contents, ZoneFacts
 from pydns.table.status import ZoneStatus
-from pydns.table.writer import Writer
 from pydns.zones.compile import CompiledZone, combine
-from pydns.zones.special import blocked_zones, local_zones, special_zones
+from pydns.zones.special import SPECIAL_NAMES, blocked_zones, local_zones, special_zones
 
 _NO_ZONES: dict[str, CompiledZone] = {}
+
+
+class StaticTable(Protocol):
+    """The part of `table.writer.Writer` that this module needs."""
+
+    def expect_static(self) -> None:
+        """Mark names outside the cluster as unknown until `put_static`."""
+
+    def put_static(self, contents: Contents, zones: list[ZoneFacts]) -> None:
+        """Replace the static entries and their zones."""
 
 
 class StaticRecords:
@@ -29,7 +40,7 @@ class StaticRecords:
 
     def __init__(
         self,
-        writer: Writer,
+        writer: StaticTable,
         domains: Sequence[bytes],
         reverse_zones: Sequence[bytes],
         log: Log,
@@ -62,6 +73,15 @@ class StaticRecords:
         if self._folder is not None:
             self._folder.start()
             self._writer.expect_static()
+
+    def configure(self, config: Config) -> None:
+        """Take the hosts, zone files, special names and blocked domains of a configuration."""
+        self.set_hosts(config.hosts, config.hosts_files)
+        self.set_zone_files(config.zone_files)
+        forwarded = [each.value for each in config.forwarded_special_names]
+        special = [each for each in SPECIAL_NAMES if each not in forwarded]
+        self.set_special_names(special, local_names=config.local_names)
+        self.set_blocked(config.blocked)
 
     def set_hosts(self, hosts: Sequence[Host], files: Sequence[HostsFile]) -> None:
         """Set the hosts of the configuration, and the hosts files. The next `publish` writes the hosts."""

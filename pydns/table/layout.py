@@ -28,6 +28,7 @@ missing name. Therefore empty non-terminals need no entries.
 Every commit is atomic. A reader always sees exactly one commit, never parts of two commits.
 """
 
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -118,6 +119,17 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     def domains(self) -> dict[bytes, int]:
         """Return a dict: each domain of clusters -> the TTL of its records."""
         return {self.domain: self.ttl_s, **dict(self.further)}
+
+
+def with_static_zones(zones: Iterable[ZoneFacts], static_zones: Iterable[ZoneFacts]) -> list[ZoneFacts]:
+    """Return the zones of the cluster and the static zones, in the order of `Facts.zones`."""
+    by_apex = {zone.apex: zone for zone in zones}
+    for static in static_zones:
+        beside = by_apex.get(static.apex)  # a shared zone with the same apex: a file adds records to it
+        by_apex[static.apex] = (
+            static if beside is None else msgspec.structs.replace(beside, is_plain=beside.is_plain and static.is_plain)
+        )
+    return sorted(by_apex.values(), key=lambda zone: len(zone.apex), reverse=True)
 
 
 class Contents(NamedTuple):

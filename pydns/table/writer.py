@@ -41,6 +41,7 @@ from pydns.table.layout import (
     decode_facts,
     encode_facts,
     file_in,
+    with_static_zones,
 )
 
 # Sizes of LMDB's map in octets, and the factors by which it grows. The whole map is allocated on the disk (`state_dir`,
@@ -265,16 +266,7 @@ class Writer:
             self._classes_commit = transaction.id()
         if has_clients:
             self._clients_commit = transaction.id()
-        by_apex = {zone.apex: zone for zone in facts.zones}
-        for static in self._static_zones:
-            # The external zone with the same apex, if the zone file adds records to one.
-            beside = by_apex.get(static.apex)
-            by_apex[static.apex] = (
-                static
-                if beside is None
-                else msgspec.structs.replace(beside, is_plain=beside.is_plain and static.is_plain)
-            )
-        zones = sorted(by_apex.values(), key=lambda zone: len(zone.apex), reverse=True)
+        zones = with_static_zones(facts.zones, self._static_zones)
         facts = msgspec.structs.replace(
             facts, zones=zones, classes_commit=self._classes_commit, clients_commit=self._clients_commit
         )
