@@ -13,6 +13,7 @@ import lmdb
 import msgspec
 
 from pydns.table.layout import (
+    ACCEPTED_KEY,
     ANSWERS,
     BARE,
     CONFIG_KEY,
@@ -22,7 +23,9 @@ from pydns.table.layout import (
     MAX_READERS,
     NAMES,
     STATIC_ANSWERS,
+    STATIC_NAMES,
     STATUS_KEY,
+    Contents,
     Facts,
     decode_facts,
     file_in,
@@ -113,6 +116,15 @@ class Reader:
         """
         return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
 
+    def accepted_config(self, transaction: "Transaction") -> bytes:
+        """Return the accepted configuration without added upstreams. Empty before the first configuration."""
+        return transaction.get(ACCEPTED_KEY, b"", db=self._facts_db)
+
+    def static_contents(self, transaction: "Transaction") -> Contents:
+        """Return all static entries, also those that the cluster's entries hide. For tools."""
+        databases = [self._environment.open_db(each, txn=transaction) for each in (STATIC_ANSWERS, STATIC_NAMES)]
+        return Contents(*[{key: entry[1:] for key, entry in transaction.cursor(db=each)} for each in databases])
+
     def is_static(self, key: bytes, transaction: "Transaction") -> bool:
         """Return whether an answer comes from a zone file or a configured host, not from the cluster.
 
@@ -144,6 +156,6 @@ def _open(path: Path) -> lmdb.Environment:
     for _ in range(_MOST_GROWTHS):
         with suppress(lmdb.MapResizedError):
             return lmdb.open(
-                str(path), subdir=False, readonly=True, max_dbs=4, max_readers=MAX_READERS, readahead=False
+                str(path), subdir=False, readonly=True, max_dbs=5, max_readers=MAX_READERS, readahead=False
             )
     raise lmdb.MapResizedError("the file grows too fast")
