@@ -39,13 +39,13 @@ from tests.serve.simulated import Worker
 from tests.subject import load
 
 QUESTIONS = 50  # the number of questions to each cluster
-TYPES = ("A", "A", "A", "AAAA", "SRV", "CNAME", "TXT", "PTR", "NS", "SOA", "HTTPS", "MX", "TYPE97", "TYPE65280", "ANY")
+TYPES = ("A", "A", "A", "AAAA", "SRV", "CNAME", "TXT", "PTR", "NS", "SOA", "HTTPS", "MX", "DNAME", "ANY", "TYPE65280")
 CLIENTS = ("10.1.0.1", "10.1.0.77", "10.2.0.1", "192.0.2.9", "2001:db8::1")
 NAMESPACES = ("a", "b", "c")
 SERVICES = ("web", "db", "svc", "a", "x-1")
 _EMPTY = ("NODATA", "NOERROR with the CNAMEs alone", "a referral")
 _ROOT = "the root"
-_SOA = "example. 60 SOA ns.example. host.example. 1 3600 600 86400 60"
+SOA = "example. 60 SOA ns.example. host.example. 1 3600 600 86400 60"
 
 
 class Difference(NamedTuple):
@@ -79,25 +79,25 @@ def differences(seeds: Sequence[int], count: int) -> Iterator[Difference]:
 
 def _differences(seed: int, count: int) -> Iterator[Difference]:
     random = Random(seed)
-    world = _world(random)
+    world = random_world(random)
     read = read_file("config.yaml", yaml.safe_dump(world.config).encode())
     assert isinstance(read, Accepted), (read, world.config)
     with tempfile.TemporaryDirectory() as state_dir:
         zone = load(world.cluster, config=world.config)
-        worker = Worker(Path(state_dir), read.config, [], _SOA, zone=zone, statics=_statics(world.zones, read.config))
+        worker = Worker(Path(state_dir), read.config, [], SOA, zone=zone, statics=statics_of(world.zones, read.config))
         try:
-            owners = _owners(worker)
+            owners = owners_of(worker)
             for _ in range(count):
-                client, qname, qtype = random.choice(CLIENTS), _qname(random, owners), random.choice(TYPES)
-                found, wanted = _asked(worker, client, qname, qtype), _explained(worker, client, qname, qtype)
+                client, qname, qtype = random.choice(CLIENTS), random_qname(random, owners), random.choice(TYPES)
+                found, wanted = asked(worker, client, qname, qtype), _explained(worker, client, qname, qtype)
                 if found != wanted:
                     yield Difference(seed, client, f"{qname} {qtype}", found, wanted, yaml.safe_dump(world._asdict()))
         finally:
             worker.close()
 
 
-def _asked(worker: Worker, client: str, qname: str, qtype: str) -> tuple[object, ...]:
-    """Return the worker's reply: the rcode, the records, how long caches keep a denial (in seconds), and the reason.
+def asked(worker: Worker, client: str, qname: str, qtype: str) -> tuple[object, ...]:
+    """Return the worker's reply: rcode, records, how long caches keep a denial (in seconds), reason, other records.
 
     For a forwarded question, return the records before the forwarded name, the question to the first upstream, and the
     address of this upstream.
@@ -117,13 +117,19 @@ def _asked(worker: Worker, client: str, qname: str, qtype: str) -> tuple[object,
         # A worker also asks for the root to find out whether an upstream is alive, so `asked` leaves that out.
         return FORWARDED, records, _ROOT if qname == "." else f"{worker.asked[0]} of {worker.asked_ips[0]}"
     soa = next((each.ttl for each in reply.authority if each.rdtype == dns.rdatatype.SOA), None)
-    return dns.rcode.to_text(reply.rcode()), records, soa, errors
+    rest = [rrset for rrset in (*reply.authority, *reply.additional) if rrset.rdtype != dns.rdatatype.SOA]
+    others = sorted(_text(rrset, rdata).lower() for rrset in rest for rdata in rrset)
+    return dns.rcode.to_text(reply.rcode()), records, soa, errors, others
 
 
 def _explained(worker: Worker, client: str, qname: str, qtype: str) -> tuple[object, ...]:
     wire, rtype = name.from_text(qname).lower(), int(dns.rdatatype.from_text(qtype))
     with worker.table.transaction() as transaction:
-        reply: Reply = Witness(worker.table, transaction, parse_address(client)).reply_to_client(wire, rtype)
+        return told(Witness(worker.table, transaction, parse_address(client)).reply_to_client(wire, rtype))
+
+
+def told(reply: Reply) -> tuple[object, ...]:
+    """Return a reply of `explain` in the form of `asked`."""
     records = sorted([each.lower() for each in reply.records])
     if reply.said == "no reply":
         return (reply.said,)
@@ -131,23 +137,25 @@ def _explained(worker: Worker, client: str, qname: str, qtype: str) -> tuple[obj
         assert reply.path is not None
         (server, *_) = reply.path.steps[0].servers
         assert isinstance(server, ServerSpec)
-        asked = f"{name.to_text(reply.path.qname)} {type_text(reply.path.qtype)}".lower()
-        return FORWARDED, records, _ROOT if qname == "." else f"{asked} of {server.ip}"
+        question = f"{name.to_text(reply.path.qname)} {type_text(reply.path.qtype)}".lower()
+        return FORWARDED, records, _ROOT if reply.qname == name.ROOT else f"{question} of {server.ip}"
     rcode = "NOERROR" if reply.said in _EMPTY else reply.said
-    return rcode, records, reply.kept_s, [] if reply.reason is None else [reply.reason.code]
+    reasons = [] if reply.reason is None else [reply.reason.code]
+    return rcode, records, reply.kept_s, reasons, sorted([each.lower() for each in reply.others])
 
 
 def _text(rrset: dns.rrset.RRset, rdata: object) -> str:
     return f"{rrset.name} {rrset.ttl} IN {dns.rdatatype.to_text(rrset.rdtype)} {rdata}"
 
 
-def _owners(worker: Worker) -> list[str]:
+def owners_of(worker: Worker) -> list[str]:
+    """Return the owners of all records in the table."""
     with worker.table.transaction() as transaction:
         keys = [key for key, _ in worker.table.items(transaction)]
     return sorted({name.to_text(key[:-4].removeprefix(b"\0") or name.ROOT) for key in keys})
 
 
-def _qname(random: Random, owners: Sequence[str]) -> str:
+def random_qname(random: Random, owners: Sequence[str]) -> str:
     """Return a name that exists, or one that resembles it, or one that a rule may touch."""
     made: Callable[[], str] = random.choice(
         [
@@ -206,8 +214,9 @@ def _some(random: Random, items: Sequence[Any]) -> list[Any]:
     return [each for each in items if random.random() < 0.6]
 
 
-def _world(random: Random) -> World:
-    config = _config(random)
+def random_world(random: Random) -> World:
+    """Return a random cluster with its configuration and zone files."""
+    config = random_config(random)
     return World(_cluster(random, config), config, _zones(random))
 
 
@@ -298,7 +307,8 @@ def _service(random: Random, namespace: str, service: str, number: int) -> Itera
         }
 
 
-def _config(random: Random) -> dict[str, Any]:
+def random_config(random: Random) -> dict[str, Any]:
+    """Return a random configuration."""
     chosen: dict[str, Any] = {"cache": {"entries": 0, "servfail_s": 1}}
     offered: list[dict[str, Any]] = [
         {"upstreams": ["192.0.2.53"]},
@@ -347,7 +357,13 @@ def _config(random: Random) -> dict[str, Any]:
                 {"zones": ["cname.template.example"], "answer": ["{{ .Name }} 60 IN CNAME web.a.svc.cluster.local."]},
             ]
         },
-        {"hosts": {"db.host.example": {"addresses": ["192.0.2.7"]}, "web.corp.example": {"addresses": ["192.0.2.8"]}}},
+        {
+            "hosts": {
+                "db.host.example": {"addresses": ["192.0.2.7"]},
+                "web.corp.example": {"addresses": ["192.0.2.8"]},
+                "web.a.svc.cluster.local": {"addresses": ["192.0.2.9"]},
+            }
+        },
         {"external": {"k8s.example": {"sources": ["services", "ingresses"], "hairpin": "service"}}},
         {"zonal": {"plain": "headless", "prefer": "zone", "names": True}},
         {"domains": {"corp.internal": {"namespaces": ["a"]}}},
@@ -400,13 +416,18 @@ def _zones(random: Random) -> dict[str, str]:
     return {"example.org.zone": text} if random.random() < 0.8 else {}
 
 
-def _statics(zones: dict[str, str], config: Config) -> Statics:
+def statics_of(zones: dict[str, str], config: Config) -> Statics:
     """Return the static records that the controller makes of zone files, hosts, blocked domains and special names."""
     compiled = {}
     for file, text in zones.items():
-        read = read_zone(text, file, file.removesuffix(".zone"), _no_include)
+        read = read_zone(text, file, Path(file).stem, _no_include)
         assert isinstance(read, ZoneFile), read
         compiled[file] = compile_zone(read)
+    for each in config.zone_files:
+        assert each.text is not None
+        read = read_zone(each.text, each.file, each.zone_text, _no_include)
+        assert isinstance(read, ZoneFile), read
+        compiled[each.title] = compile_zone(read)
     compiled |= {**blocked_zones(config.blocked), **special_zones(), **(local_zones() if config.local_names else {})}
     domains = [name.from_text("cluster.local"), *(each.domain for each in config.domains)]
     reverse = [name.from_text(each) for each in ("in-addr.arpa", "ip6.arpa")]

@@ -33,9 +33,9 @@ class Step(NamedTuple):
     """A route that may be asked for a name."""
 
     servers: tuple[AnyServer, ...]
-    choice: Choice
-    next: frozenset[Outcome]
-    failover: frozenset[Outcome]
+    is_in_order: bool  # whether the first server is asked first
+    next: frozenset[Outcome]  # after these outcomes, the next step follows
+    failover: frozenset[Outcome]  # after these outcomes, the next server follows
 
 
 class Forwarding:
@@ -88,7 +88,8 @@ class Forwarding:
         while spec is not None:
             route = routes.get(spec.domain)
             servers = route.servers if route else self._config.upstreams or ()
-            yield Step(servers, (route and route.choice) or self._config.choice, spec.next, spec.failover)
+            choice = (route and route.choice) or self._config.choice
+            yield Step(servers, choice is Choice.IN_ORDER, spec.next, spec.failover)
             spec = self._routes.find(qname, spec) if spec.next else None
 
     def title_and_steps(self, qname: bytes) -> tuple[str, list[str]]:

@@ -2,7 +2,7 @@
 
 Every verb has a row in `VERBS`, and a module with the same name in this folder. The module's `run(options)` returns the
 exit status. The row of a verb describes the meaning of each exit status. For every verb, status 2 means an invalid
-command line.
+command line. The verb `diff` has the statuses of diff(1), so there 2 means more.
 
 The module of a verb is imported only when the verb runs. So `serve` can fork before large modules are imported.
 """
@@ -38,7 +38,7 @@ class Verb(NamedTuple):
     purpose: str  # the line about the verb in the list of verbs
     description: str  # the sentences above the flags in `--help`
     examples: Sequence[str]
-    statuses: Mapping[int, str]  # exit status -> meaning; without status 2, whose meaning is the same for every verb
+    statuses: Mapping[int, str]  # exit status -> meaning; 2 is left out if it only means an invalid command line
     flag_groups: Sequence[FlagGroup] = ()
     arguments: Sequence[Argument] = ()
 
@@ -178,6 +178,35 @@ VERBS = (
         [Argument("file", f"{_CONFIGURATION}; the same as --config", "")],
     ),
     Verb(
+        "diff",
+        "print the answers that another configuration would change",
+        "Answer the recent queries of all workers again, with the configuration in force and with FILE, and print the "
+        "answers that differ, the most frequent question first. Nothing changes, and no upstream is asked. The names "
+        f"of the cluster are those in the answer table. FILE is {_CONFIGURATION}; or - for standard input.",
+        ["pydns diff --live config.yaml", "pydns diff --live Corefile --since 5m -o json"],
+        {
+            0: "no answer would change",
+            1: "some answers would change",
+            2: "the command line is invalid, FILE has mistakes, or there is no table or no recent query to read",
+            3: "no answer would change, but not everything could be compared",
+        },
+        [
+            FlagGroup(
+                "",
+                (
+                    flags.STATE_DIR,
+                    flags.LIVE,
+                    flags.SINCE_ALL,
+                    *flags.QUERY_FILTERS,
+                    flags.RESOLV_CONF,
+                    flags.LENIENT,
+                    flags.OUTPUT,
+                ),
+            )
+        ],
+        [Argument("file", f"{_CONFIGURATION}; or - for standard input")],
+    ),
+    Verb(
         "migrate",
         "print a Corefile as a config.yaml with the same meaning",
         "Print a Corefile as a config.yaml with the same meaning. Each key has the line of the Corefile that it comes "
@@ -258,7 +287,7 @@ def _epilog(verb: Verb) -> Iterator[str]:
     yield "examples:"
     yield from (f"  {example}" for example in verb.examples)
     yield "\nexit status:"
-    yield from (f"  {status}  {meaning}" for status, meaning in sorted({**verb.statuses, **_INVALID}.items()))
+    yield from (f"  {status}  {meaning}" for status, meaning in sorted({**_INVALID, **verb.statuses}.items()))
 
 
 class _Parser(ArgumentParser):

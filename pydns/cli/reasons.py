@@ -120,13 +120,10 @@ class Witness:
         """
         self._has_reasons = has_reasons
         self._reader = reader
-        self._transaction = transaction
-        self._tree = Tree(reader, transaction)
         self._client = At(client)
         self._commit = commit = Commit(reader)
         self._follower = Follower(commit)
-        self._facts = reader.facts(transaction)
-        self.status = decode(reader.status(transaction))
+        self.turn_to(transaction)
         try:
             self._config = model.load(reader.config(transaction))
         except msgspec.DecodeError:  # the table has no configuration yet
@@ -139,9 +136,17 @@ class Witness:
         self._views = views_of(self._config)
         self._external = {zone.apex for zone in self._config.external if zone.is_served}
 
-    def ask_for(self, client: bytes) -> None:
-        """Set the client to whom the next questions belong."""
+    def turn_to(self, transaction: "Transaction") -> None:
+        """Explain names from a newer commit, from the next question on. The configuration stays."""
+        self._transaction = transaction
+        self._tree = Tree(self._reader, transaction)
+        self._facts = self._reader.facts(transaction)
+        self.status = decode(self._reader.status(transaction))
+
+    def reply_of(self, client: bytes, qname: bytes, qtype: int) -> Reply:
+        """Return the reply to another client. This client also sends the next questions."""
         self._client = At(client)
+        return self.reply_to_client(qname, qtype)
 
     @property
     def domain(self) -> bytes:
@@ -310,6 +315,7 @@ class Witness:
                 servers=asked,
                 dead=self._forwarding.dead(asked),
                 path=self._path(found.onward, qtype) if servers else None,
+                others=(),
             )
         return self._reply(qname, qtype, found, source, why)
 
@@ -612,7 +618,7 @@ class Witness:
 
 
 def _has_answer(found: Found, qtype: int) -> bool:
-    return bool(found.answers) and qtype in (found.answers[-1].rtype, ANY)
+    return found.rcode is Rcode.NOERROR and bool(found.answers) and qtype in (found.answers[-1].rtype, ANY)
 
 
 def _said(found: Found, has_answer: bool) -> str:

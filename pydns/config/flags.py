@@ -384,6 +384,15 @@ SINCE = Flag(
     "How far to look back in time.",
     wrong="soon",
 )
+SINCE_ALL = SINCE._replace(default=None, absent_text="all queries that workers keep")  # for `diff`
+LIVE = Flag(
+    "live",
+    Switch(),
+    "false",
+    "",
+    "Compare the answers to the recent queries of all workers.",
+    remark="The flag takes no value",
+)
 FOLLOW = Flag(
     "follow",
     Switch(),
@@ -455,6 +464,14 @@ ZONES = Flag(
     "DIR",
     "Folder of zone files to serve (*.zone).",
     remark="Exit 1 if the path isn't a folder",
+)
+RESOLV_CONF = Flag(
+    "resolv-conf",
+    _PATH,
+    "/etc/resolv.conf",
+    "FILE",
+    "The nameservers in this file are the upstreams if the configuration names no upstreams.",
+    remark="If the file can't be read, there is a warning, and there are no upstreams",
 )
 OUTPUT = Flag(
     "output",
@@ -637,14 +654,7 @@ GROUPS = (
                 remark="Exclusive with `--config` and `--manifests`",
             ),
             LENIENT,
-            Flag(
-                "resolv-conf",
-                _PATH,
-                "/etc/resolv.conf",
-                "FILE",
-                "The nameservers in this file are the upstreams if the configuration names no upstreams.",
-                remark="If the file can't be read, there is a warning, and there are no upstreams",
-            ),
+            RESOLV_CONF,
             ZONES,
         ),
     ),
@@ -719,7 +729,21 @@ GROUPS = (
 )
 SERVE = tuple(flag for group in GROUPS for flag in group.flags)
 # The flags of all verbs except `serve`.
-OTHER_VERBS = (NAMESPACE, POD, CLIENT, RESOLVER, POD_RESOLV_CONF, ASK, OUTPUT, SINCE, FOLLOW, ALL, BY, *QUERY_FILTERS)
+OTHER_VERBS = (
+    NAMESPACE,
+    POD,
+    CLIENT,
+    RESOLVER,
+    POD_RESOLV_CONF,
+    ASK,
+    OUTPUT,
+    SINCE,
+    LIVE,
+    FOLLOW,
+    ALL,
+    BY,
+    *QUERY_FILTERS,
+)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:

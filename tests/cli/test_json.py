@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from pydns.cli.check import Checked
+from pydns.cli.diff import ChangedAnswer, Diff, Outcome
 from pydns.cli.explanation import Answer, Explanation
 from pydns.cli.slo import DataAge, ReplicaReport, Report, Reports
 from pydns.cli.status import ReplicaStatus, ReplicaStatuses
@@ -26,6 +27,8 @@ TYPES = {
     str | None: "text or null",
     tuple[str, ...]: "list of text",
     tuple[Answer, ...]: "list of Answer",
+    tuple[ChangedAnswer, ...]: "list of Changed answer",
+    Outcome: "Outcome",
     tuple[Row, ...]: "list of Row",
     tuple[WastedRow, ...]: "list of Wasted row",
     tuple[IndicatorStatus, ...]: "list of Indicator",
@@ -44,6 +47,9 @@ TYPES = {
         ("check", Checked),
         ("explain", Explanation),
         ("Answer", Answer),
+        ("diff", Diff),
+        ("Changed answer", ChangedAnswer),
+        ("Outcome", Outcome),
         ("slo", Report),
         ("Data age", DataAge),
         ("tail", Line),

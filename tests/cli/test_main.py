@@ -70,7 +70,7 @@ def test_the_help_of_a_verb_has_a_sentence_an_example_and_exit_statuses(
     assert capsys.readouterr().out == printed
     assert " ".join(verb.description.split()) in " ".join(printed.split())
     assert "\nexit status:\n  0  " in printed
-    assert "  2  the command line is invalid\n" in printed
+    assert "  2  the command line is invalid" in printed
     for example in verb.examples:
         assert f"\n  {example}\n" in printed
         words = example.partition(" > ")[0].split()

@@ -57,11 +57,13 @@ class Worker:
         client: str = CLIENT,
         zone: Zone | None = None,
         statics: Statics | None = None,
+        accepted: Config | None = None,
+        status: bytes = b"{}",
     ) -> None:
         """Start. The upstream answers by `entries` (see `tests.fakes.upstream.says`). Queries come from `client`.
 
         `zone` has the names of the cluster, and `statics` has zone files and hosts. By default, there are none of
-        these.
+        these. `accepted` is the configuration as the operator wrote it, and `status` is that of the controller.
         """
         self.now = 1000.0
         self.asked: list[str] = []  # the names for which pydns asked the upstream
@@ -74,7 +76,8 @@ class Worker:
         zone = zone or load([])
         facts = zone.facts(serial=1, synced=True)
         writer = Writer(state_dir, facts)
-        writer.put_config(model.dump(config))
+        writer.put_config(model.dump(config), model.dump(accepted or config))
+        writer.put_status(status)
         if statics is not None:
             writer.put_static(statics.contents, statics.zones)
         writer.replace(zone.contents, facts)
