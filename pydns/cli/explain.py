@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import dns.exception
 import dns.rdatatype
+import msgspec
 
 from pydns.cli.ask import Asked, ask
 from pydns.cli.explanation import Answer, Explanation
@@ -23,8 +24,9 @@ from pydns.cli.explanation_text import lines
 from pydns.cli.lookup import PAIR, kubelet_searching, look_up
 from pydns.cli.output import encode, fail, write_lines
 from pydns.cli.reasons import Reply, Witness, type_text
-from pydns.config import flags
+from pydns.config import flags, model
 from pydns.config.mistakes import ConfigError, Wanted, quote
+from pydns.config.model import ClientSource
 from pydns.config.resolv_conf import read_searching
 from pydns.config.settings import OutputFormat
 from pydns.config.shapes import Mistakes
@@ -34,7 +36,7 @@ from pydns.dns.address import address_text
 from pydns.dns.walk import NDOTS, Resolver, Searching, candidates
 from pydns.table.client_names import ClientName, read_client_names
 from pydns.table.reader import Reader, TableError
-from pydns.table.status import Status
+from pydns.table.status import Status, decode
 
 _MAX_RESOLV_CONF = 64 * 1024  # octets
 _QUIET_S = 5.0  # a note is printed if the status is older; the controller publishes a status every second
@@ -226,7 +228,7 @@ def _find_pod(reader: Reader, wish: Wish) -> Pod:
         namespace, pod = wish.pod
         addresses = names.addresses_of(namespace, pod)
         known = names.name_of(addresses[0]) if addresses else None
-        notes = () if addresses else (_why_unknown(names.node_with(namespace, pod)),)
+        notes = () if addresses else (_why_unknown(reader, names.node_with(namespace, pod)),)
         title = _place(f"{namespace}/{pod}", known)
         return Pod(wish.namespace or namespace, addresses[0] if addresses else b"", title, notes)
     known = names.name_of(wish.client)
@@ -236,14 +238,26 @@ def _find_pod(reader: Reader, wish: Wish) -> Pod:
     return Pod(wish.namespace or known.namespace, wish.client, title, ())
 
 
-def _why_unknown(node: str) -> str:
+def _why_unknown(reader: Reader, node: str) -> str:
     """Return why the address of a pod isn't known. `node` is the node whose network the pod uses, or empty."""
     if node:
         return (
             f"the pod is on the network of node {node}: it uses the node's resolv.conf, and asks the node's servers, "
             "unless its dnsPolicy is ClusterFirstWithHostNet"
         )
-    return "pydns doesn't know the pod, so its address, node and zone are unknown (`clients: pods` watches all pods)"
+    with reader.transaction() as transaction:
+        status = decode(reader.status(transaction))
+        try:
+            clients = model.load(reader.config(transaction)).clients
+        except msgspec.DecodeError:  # the table has no configuration yet
+            clients = ClientSource.ENDPOINTS
+    unknown = "so its address, node and zone are unknown"
+    if clients is not ClientSource.PODS:
+        return f"pydns doesn't know the pod, {unknown} (`clients: pods` watches all pods)"
+    pods = status.kinds.get("Pod")
+    if pods is not None and pods.synced:
+        return f"no pod with this name is running, {unknown}"
+    return f"pods aren't listed{f' ({pods.problem})' if pods is not None and pods.problem else ''}, {unknown}"
 
 
 def _place(pod: str, known: ClientName | None) -> str:
