@@ -214,9 +214,9 @@ def _some(random: Random, items: Sequence[Any]) -> list[Any]:
     return [each for each in items if random.random() < 0.6]
 
 
-def random_world(random: Random) -> World:
-    """Return a random cluster with its configuration and zone files."""
-    config = random_config(random)
+def random_world(random: Random, without: Sequence[str] = ()) -> World:
+    """Return a random cluster with its configuration and zone files. The configuration lacks the keys `without`."""
+    config = {key: value for key, value in random_config(random).items() if key not in without}
     return World(_cluster(random, config), config, _zones(random))
 
 
@@ -369,6 +369,7 @@ def random_config(random: Random) -> dict[str, Any]:
         {"domains": {"corp.internal": {"namespaces": ["a"]}}},
         {"pods": random.choice(("disabled", "verified", "insecure"))},
         {"local_names": True},
+        {"ttl": random.choice((5, 30, 400))},
         {"except": ["kept.example"], "upstreams": ["192.0.2.53"]},
         {"families": {"which": random.choice(("ipv6", "all")), "except": ["kept.example"]}},
         {

@@ -26,7 +26,7 @@ from pydns.cli.reasons import FORWARDED
 from pydns.cli.rehearsal import OF_CLUSTER, Rehearsal
 from pydns.cli.replay import replay
 from pydns.config.inputs import read_file
-from pydns.config.model import Config, ServerSpec, ZoneText
+from pydns.config.model import Config, PlainZonal, ServerSpec, ZoneText
 from pydns.config.read import Accepted
 from pydns.dns import name
 from pydns.dns.address import parse_address
@@ -98,10 +98,14 @@ def faults(seeds: Sequence[int], count: int) -> Iterator[Fault]:
 
 def _faults(seed: int, count: int) -> Iterator[Fault]:
     random = Random(seed)
-    world = random_world(random)
+    # Without these keys, all records of the cluster have one TTL.
+    world = random_world(random, without=("external", "domains", "zonal") if random.random() < 0.4 else ())
     first, other = _config(world.config), _config(_changed(random, world.config))
     first, other = (msgspec.structs.replace(each, zone_files=_zone_files(random)) for each in (first, other))
     of_cluster = {field: getattr(first, field) for field in OF_CLUSTER}
+    has_one_ttl = not (first.external or first.domains or first.zonal.plain is not PlainZonal.OFF)
+    if other.ttl_s is not None and has_one_ttl:
+        of_cluster["ttl_s"] = other.ttl_s
     second = msgspec.structs.replace(other, **of_cluster)
     shown = yaml.safe_dump([world._asdict(), repr(other)])
     with tempfile.TemporaryDirectory() as folder:
@@ -161,13 +165,14 @@ def _changed(random: Random, config: dict[str, Any]) -> dict[str, Any]:
             changed.pop(key, None)
             if key in fresh:
                 changed[key] = fresh[key]
+    if random.random() < 0.4:
+        changed["ttl"] = random.choice((5, 30, 400))
     if "dns64" in changed and changed.get("families") == "ipv4":
         del changed["families"]
     return changed
 
 
 def _workers(folder: Path, world: World, nameservers: Sequence[str], *configs: Config) -> list[Worker]:
-    zone = load(world.cluster, config=world.config)
     directory = folder / "zones"
     directory.mkdir()
     zones = {}
@@ -180,6 +185,7 @@ def _workers(folder: Path, world: World, nameservers: Sequence[str], *configs: C
         upstreams = tuple(map(ServerSpec, nameservers)) if config.upstreams is None else config.upstreams
         effective = msgspec.structs.replace(config, upstreams=upstreams, zone_files=())
         state_dir = folder / str(number)
+        zone = load(world.cluster, config={**world.config, **({} if config.ttl_s is None else {"ttl": config.ttl_s})})
         statics = statics_of(zones, config)
         made.append(Worker(state_dir, effective, [], SOA, zone=zone, statics=statics, accepted=config, status=status))
     return made

@@ -5,7 +5,8 @@ The controller's own code makes it, with a table in memory: `control.configurati
 Rules:
 
 1. The cluster's records are those of the table. So a key on which they depend (`OF_CLUSTER`) keeps the value that is in
-   force. If a configuration has another value, this is reported.
+   force. If a configuration has another value, this is reported. Another `ttl` can be shown, if all records have the
+   same one.
 2. Files that the configuration names are read here. So pydns must see them where this code runs.
 3. The controller knows facts that the table lacks: the folder of zone files, and the domain of each reverse zone. They
    are derived from the status and the zones in the table. `check` rebuilds the static records in force, and reports if
@@ -21,7 +22,7 @@ import msgspec
 
 from pydns.config import model
 from pydns.config.keys import ROOT
-from pydns.config.model import Config, Families, ServersFile
+from pydns.config.model import Config, Families, PlainZonal, ServersFile
 from pydns.config.read import Accepted
 from pydns.config.shapes import field_of
 from pydns.config.summary import multicluster_problem, server_text
@@ -85,10 +86,11 @@ class Rehearsed(NamedTuple):
     zones: list[ZoneFacts]  # of the static records
     unknown: tuple[str, ...]  # what couldn't be found out here
     notes: tuple[str, ...]
+    ttls: tuple[int, int] | None  # the TTL of the cluster's records, and the one that replaces it
 
     def over(self, reader: Reader) -> Overlay:
         """Return the table of `reader` as it would be."""
-        return Overlay(reader, self.contents, self.zones, model.dump(self.config))
+        return Overlay(reader, self.contents, self.zones, model.dump(self.config), self.ttls)
 
 
 class Wanted(NamedTuple):
@@ -141,8 +143,9 @@ class Rehearsal:
         accepted = self.accepted
         kept = {field: getattr(accepted, field) for field in OF_CLUSTER}
         differing = [field for field in OF_CLUSTER if getattr(config, field) != kept[field]]
-        if "ttl_s" in differing and accepted.ttl_s is None and config.ttl_s == self._facts.ttl_s:
-            differing.remove("ttl_s")  # the flag has the same value
+        if "ttl_s" in differing and config.ttl_s is not None and self._has_one_ttl():
+            kept["ttl_s"] = config.ttl_s
+            differing.remove("ttl_s")
         unknown = [f"key `{_NAMES[field]}`: the cluster's records depend on it" for field in differing]
         wanted = msgspec.structs.replace(config, **kept)
         for apex in accepted.multicluster.zones:  # a route may take this zone
@@ -204,7 +207,19 @@ class Rehearsal:
         unknown = [*self._unknown, *_unreadable(config)]
         unknown += [f"zone file {each.problem}" for each in problems if each.zone is None]
         notes += [f"zone file {each.file} is not served: {each.problem}" for each in problems if each.zone is not None]
-        return Rehearsed(effective, table.contents, table.zones, tuple(unknown), tuple(notes))
+        ttls = None
+        if config.ttl_s is not None and config.ttl_s not in (self.accepted.ttl_s, self._facts.ttl_s):
+            ttls = self._facts.ttl_s, config.ttl_s
+        return Rehearsed(effective, table.contents, table.zones, tuple(unknown), tuple(notes), ttls)
+
+    def _has_one_ttl(self) -> bool:
+        """Return whether all records of the cluster have the same TTL, so that another one can replace it.
+
+        The controller changes TTLs in the same way, under the same conditions (`Controller._change_zone`).
+        """
+        accepted, facts = self.accepted, self._facts
+        has_others = accepted.external or facts.further or accepted.zonal.plain is not PlainZonal.OFF
+        return not has_others and all(zone.is_static or zone.minimum_s == facts.ttl_s for zone in facts.zones)
 
     def _effective(self, config: Config, found: Config) -> tuple[Config, list[str]]:
         """Return what workers get. What the controller found out for the same value in force is taken from there."""

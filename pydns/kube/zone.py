@@ -34,7 +34,7 @@ from pydns.kube.producers.service_imports import VERSION, ImportState, ServiceIm
 from pydns.kube.producers.services import Services, ServiceState, Unready
 from pydns.kube.store import Store
 from pydns.table.client_classes import answer_key, with_levels
-from pydns.table.layout import FORMAT, Changes, Contents, Facts, NodeKind, ZoneFacts
+from pydns.table.layout import FORMAT, MAX_DENIAL_S, Changes, Contents, Facts, NodeKind, ZoneFacts
 
 _KINDS = RECORD_KINDS + OPTIONAL_KINDS
 # Copies of members, because a look-up in the enum takes as long as all other work for a name.
@@ -385,7 +385,7 @@ class Zone:
         is_listed = Kind.SERVICE_IMPORT not in unlisted and FIRST not in away
         server, ttl_s = self._nameservers(self._options)[0], self._options.ttl_s
         return [
-            ZoneFacts(apex, server, _below(b"hostmaster", apex), min(ttl_s, 300), ttl_s, is_listed=is_listed)
+            ZoneFacts(apex, server, _below(b"hostmaster", apex), min(ttl_s, MAX_DENIAL_S), ttl_s, is_listed=is_listed)
             for apex in apexes
         ]
 
@@ -908,7 +908,7 @@ def facts(
             is_listed = each.source not in away
             # The TTL of a negative answer is the smaller of two values: the TTL of the SOA record, and the record's
             # field MINIMUM (RFC 2308 section 5).
-            ttl_s, falls_through = min(each.ttl_s, 300), each.falls_through(apex)
+            ttl_s, falls_through = min(each.ttl_s, MAX_DENIAL_S), each.falls_through(apex)
             found[apex] = ZoneFacts(apex, mname, rname, ttl_s, each.ttl_s, falls_through, is_listed=is_listed)
     zones = [*sorted(found.values(), key=lambda zone: len(zone.apex), reverse=True), *further]
     domains = [(each.domain, each.ttl_s) for each in options.served[1:]]

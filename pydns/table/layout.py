@@ -51,6 +51,7 @@ CONFIG_KEY = b"config"
 WHOLE_KEY = b"whole"
 ACCEPTED_KEY = b"accepted"
 
+MAX_DENIAL_S = 300  # the longest TTL of a denial in a zone of the cluster
 MAX_READERS = 512  # maximum number of readers at the same time; each thread of each process that reads is one
 
 

@@ -1,18 +1,22 @@
 """The table as it would be with other static records and another configuration. Tools use it; nothing is written.
 
-The cluster's entries are those of the table, and hide static entries with the same key, as in `pydns.table.layer`. The
-static entries come from the caller. Nothing is copied: a table may have hundreds of megabytes.
+The cluster's entries are those of the table, and hide static entries with the same key, as in `pydns.table.layer`. But
+their TTL may differ. The static entries come from the caller. Nothing is copied, because a table may have hundreds of
+megabytes.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
 
+from pydns.dns.compiled import with_ttl
 from pydns.table.layout import (
     BARE,
+    MAX_DENIAL_S,
     STATIC_ANSWERS,
     STATIC_NAMES,
     Contents,
@@ -31,7 +35,15 @@ if TYPE_CHECKING:
 class _Layer:
     """One database, and the static entries that replace its own."""
 
-    def __init__(self, database: Any, static: Any, entries: Mapping[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        database: Any,
+        static: Any,
+        entries: Mapping[bytes, bytes],
+        revised: Callable[[bytes], bytes] = lambda value: value,
+    ) -> None:
+        """`revised` returns what the overlay shows for a value of the cluster."""
+        self.revised = revised
         self.database = database
         self.static = static
         self.entries = entries
@@ -42,8 +54,18 @@ class _Layer:
 class Overlay(Reader):
     """A reader whose transactions show other static entries. Of a cursor, only the methods of `_Cursor` work."""
 
-    def __init__(self, reader: Reader, contents: Contents, zones: Sequence[ZoneFacts], config: bytes) -> None:
-        """`zones` are the zones of the static records `contents`. `reader` must stay open."""
+    def __init__(
+        self,
+        reader: Reader,
+        contents: Contents,
+        zones: Sequence[ZoneFacts],
+        config: bytes,
+        ttls: tuple[int, int] | None = None,
+    ) -> None:
+        """`zones` are the zones of the static records `contents`. `reader` must stay open.
+
+        `ttls` are the TTL of all records of the cluster, and another TTL that the overlay shows instead.
+        """
         self._environment = reader._environment
         self._facts_db = reader._facts_db
         self.answers, self.names = reader.answers, reader.names
@@ -53,6 +75,9 @@ class Overlay(Reader):
         statics = [self._open_db(each) for each in (STATIC_ANSWERS, STATIC_NAMES)]
         databases = (self.answers, self.names)
         self._layers = [_Layer(*each) for each in zip(databases, statics, contents, strict=True)]
+        self._ttls = ttls
+        if ttls is not None:
+            self._layers[0].revised = partial(with_ttl, before_s=ttls[0], ttl_s=ttls[1])
         self._commit = -1
 
     def transaction(self) -> "Transaction":
@@ -71,6 +96,13 @@ class Overlay(Reader):
         """Return the facts in the transaction's commit, with the overlay's static zones."""
         facts = super().facts(transaction)
         of_cluster = [zone for zone in facts.zones if not zone.is_static]
+        if self._ttls is not None:
+            ttl_s = self._ttls[1]
+            # As in `pydns.kube.zone.facts`.
+            of_cluster = [
+                msgspec.structs.replace(zone, ttl_s=min(ttl_s, MAX_DENIAL_S), minimum_s=ttl_s) for zone in of_cluster
+            ]
+            facts = msgspec.structs.replace(facts, ttl_s=ttl_s)
         return msgspec.structs.replace(facts, zones=with_static_zones(of_cluster, self._zones))
 
     def config(self, transaction: "Transaction") -> bytes:
@@ -113,7 +145,7 @@ class _Transaction:
         layer = layer or self._layers[0]
         value = self._base.get(key, db=layer.database)
         is_hidden = value is not None and _is_bare(self._base, layer, key)
-        return None if is_hidden else value
+        return None if is_hidden or value is None else layer.revised(value)
 
     def cursor(self, db: Any = None) -> "Cursor":
         layer = self._layer(db)
@@ -142,7 +174,7 @@ class _Cursor:
         static = layer.keys[at] if at < len(layer.keys) else b""
         found = self._of_cluster_from(key)
         if found and (not static or found <= static):
-            self._item = self._cursor.item()
+            self._item = found, layer.revised(self._cursor.value())
         else:
             self._item = static, layer.entries.get(static, b"")
         return bool(self._item[0])

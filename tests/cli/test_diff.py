@@ -236,9 +236,12 @@ def test_missing_zone_files_of_the_server_are_named(running: Running, capsys: py
     assert [each.partition(":")[0] for each in found["not_compared"]] == ["zone files", "zone files and hosts"]
 
 
-def test_a_ttl_that_a_flag_has_already_set_is_no_change(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
-    assert diff(running, capsys, {**running.keys, "ttl": 5})[0] == 0
-    assert diff(running, capsys, {**running.keys, "ttl": 6})[0] == 3
+def test_another_ttl_changes_answers_of_the_cluster(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = "--client", "127.0.0.3"
+    assert diff(running, capsys, {**running.keys, "ttl": 5}, *flags)[0] == 0  # the default of the flag
+    status, found = diff(running, capsys, {**running.keys, "ttl": 6}, *flags)
+    assert (status, changes(found)) == (1, [(f"{WEB}.", 4, "NOERROR", "NOERROR")])
+    assert found["changes"][0]["after"]["records"] == [f"{WEB}. 6 IN A 10.96.1.1"]
 
 
 def test_clients_with_the_same_change_are_one_row(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
