@@ -24,12 +24,12 @@ Rules:
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
-from typing import cast
+from typing import Protocol, cast
 
-from pydns.serve.context import Batch
-from pydns.serve.port import STREAM_LIMIT, Client, Port, address_octets
+from pydns.metrics.meter import Tally
+from pydns.serve.port import STREAM_LIMIT, Client, Observer, Port, address_octets
 
 IDLE_S = 10.0  # as in CoreDNS. NodeLocal DNSCache keeps its connections open for this time
 MAX_CONNECTIONS = 1000  # per worker
@@ -52,10 +52,24 @@ def limit_buffers(listening: socket.socket) -> None:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_OCTETS)
 
 
+class Answerer(Protocol):
+    """What connections need of a `Batch`. Tests replace it."""
+
+    @property
+    def observers(self) -> Sequence[Observer]:
+        """The observers that are on."""
+
+    def tally(self, protocol: str, family: int) -> Tally:
+        """Return the counts for a protocol and an address family."""
+
+    def answer(self, messages: list[bytes], port: Port, came: float, source: Iterator[bytes]) -> None:
+        """Answer the messages of `source`, which appends them to `messages`."""
+
+
 class Connections:
     """The open connections of a worker, and their limits."""
 
-    def __init__(self, batch: Batch, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, batch: Answerer, loop: asyncio.AbstractEventLoop) -> None:
         self.batch = batch
         self.now: Callable[[], float] = monotonic
         self.call_soon = loop.call_soon
