@@ -365,3 +365,8 @@ def test_forwarding_over_tls_is_compared_with_unbound() -> None:
 def test_idle_processes_are_shown_with_their_medians() -> None:
     found = [idle.Idle("pydns, worker", each, each / 2) for each in (1.0, 2.0, 9.0)] + [idle.Idle("knot", 0.25, 0.125)]
     assert idle.table(found).rows == [["pydns, worker", "2.0", "≤ 2", "1.00"], ["knot", "0.2", "≤ 2", "0.12"]]
+
+
+@pytest.mark.parametrize(("completed", "stuck"), [(23, True), (191, True), (15_000, False)])
+def test_a_run_in_which_dnsperf_stopped_sending_is_noticed(completed: int, stuck: bool) -> None:
+    assert tcp.is_stuck(dnsperf.Run(completed, completed, 0, 1.0, 0.001, 50, {})) is stuck
