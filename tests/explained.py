@@ -163,6 +163,7 @@ def random_qname(random: Random, owners: Sequence[str]) -> str:
             lambda: random.choice(owners),
             lambda: f"{random.choice(('x', 'web', '10-1-0-1', '_http', 'a'))}.{random.choice(owners)}",
             lambda: random.choice(owners).partition(".")[2] or ".",
+            lambda: rf"\229\000\010.{random.choice((*_TOUCHED, *owners))}".replace("..", "."),
             lambda: f"{random.choice(SERVICES)}.{random.choice((*NAMESPACES, 'none'))}.svc.{random.choice(_DOMAINS)}",
             lambda: f"db-0.{random.choice(SERVICES)}.{random.choice(NAMESPACES)}.svc.cluster.local.",
             lambda: f"10-1-0-1.{random.choice((*NAMESPACES, 'none'))}.pod.cluster.local.",

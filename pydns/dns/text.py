@@ -4,7 +4,7 @@ dnslib converts records of the types that a cluster has. dnspython converts all 
 possible, because it takes less time, and so does its import.
 """
 
-from dnslib import QTYPE, RDMAP, DNSBuffer
+from dnslib import QTYPE, RDMAP, DNSBuffer, DNSError
 
 from pydns.dns import name
 from pydns.dns.rrset import AAAA, CNAME, NS, PTR, SRV, A, RRset
@@ -14,7 +14,10 @@ _OF_DNSLIB = frozenset({A, AAAA, CNAME, NS, PTR, SRV})
 
 def to_text(rrset: RRset) -> list[str]:
     """Return the records of an RRset as lines in zone-file format."""
-    rtype, rdatas = _of_dnslib(rrset) if rrset.rtype in _OF_DNSLIB else _of_dnspython(rrset)
+    try:
+        rtype, rdatas = _of_dnslib(rrset) if rrset.rtype in _OF_DNSLIB else _of_dnspython(rrset)
+    except DNSError:  # dnslib refuses octets beyond ASCII in names. A rule may copy them from a question
+        rtype, rdatas = _of_dnspython(rrset)
     return [f"{name.to_text(rrset.owner)} {rrset.ttl_s} IN {rtype} {rdata}" for rdata in rdatas]
 
 
