@@ -21,6 +21,7 @@ from typing import NamedTuple
 import msgspec
 
 from pydns.config import model
+from pydns.config.external_alone import external_alone
 from pydns.config.keys import ROOT
 from pydns.config.model import Config, Families, PlainZonal, ServersFile
 from pydns.config.read import Accepted
@@ -141,6 +142,8 @@ class Rehearsal:
     def want(self, config: Config) -> Wanted:
         """Return a configuration in which the keys of the cluster have the values that are in force (rule 1)."""
         accepted = self.accepted
+        if self._is_external_alone:
+            config = external_alone(config)
         kept = {field: getattr(accepted, field) for field in OF_CLUSTER}
         differing = [field for field in OF_CLUSTER if getattr(config, field) != kept[field]]
         if "ttl_s" in differing and config.ttl_s is not None and self._has_one_ttl():

@@ -314,6 +314,29 @@ def test_a_configuration_with_mistakes_is_refused(running: Running, capsys: pyte
     assert said[-1] == "pydns diff: pydns would not put this configuration into force"
 
 
+def test_a_server_of_external_zones_compares_only_what_it_uses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {"external": {"k8s.example": {}}, "hosts": {"db.example": {"addresses": ["192.0.2.7"]}}, "ttl": 9}
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(keys))
+    source = ["--manifests", str(tmp_path / "manifests"), "--config", str(tmp_path / "config.yaml")]
+    server = Server([*source, "--answer", "external"], tmp_path / "state")
+    try:
+        assert server.ask("none.k8s.example") is not None
+        until(lambda: Rings(tmp_path / "state").new())
+        flags = ["diff", "--live", "--state-dir", str(tmp_path / "state"), "-o", "json"]
+        assert main([*flags, str(tmp_path / "config.yaml")]) == 0
+        assert json.loads(capsys.readouterr().out)["not_compared"] == []
+        changed = tmp_path / "new.yaml"
+        changed.write_text(yaml.safe_dump({**keys, "hosts": {"none.k8s.example": {"addresses": ["192.0.2.8"]}}}))
+        assert main([*flags, str(changed)]) == 0
+        changed.write_text(yaml.safe_dump({**keys, "acl": [{"action": "block"}]}))
+        assert main([*flags, str(changed)]) == 1
+    finally:
+        server.end()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
