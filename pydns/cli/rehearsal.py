@@ -163,6 +163,8 @@ class Rehearsal:
         """Rehearse the configuration in force. `unknown` has what the table has instead (rule 3)."""
         rehearsed = self.rehearse(self.accepted)
         unknown = list(rehearsed.unknown)
+        if not self._facts.synced:
+            unknown.append("names of the cluster: it has not been listed yet")
         for made, found, owner in zip(rehearsed.contents, self._statics, (_owner, name.from_tree_key), strict=True):
             if made != found:
                 key = min(each for each in made.keys() | found.keys() if made.get(each) != found.get(each))

@@ -13,13 +13,15 @@ import pytest
 import yaml
 
 from pydns.cli.main import main
-from pydns.cli.rehearsal import OF_CLUSTER, WITHOUT_ANSWERS
-from pydns.config.model import Config
+from pydns.cli.rehearsal import OF_CLUSTER, WITHOUT_ANSWERS, Rehearsal
+from pydns.config.model import Config, SpecialName, dump
 from pydns.process.ring_files import Rings
+from pydns.table.reader import Reader
+from pydns.table.writer import Writer
 from tests.fakes.upstream import FakeUpstream
 from tests.forwarding import answers
 from tests.running import SERVICE, WEB, Server, query
-from tests.subject import Address
+from tests.subject import Address, load
 from tests.waiting import until
 
 pytestmark = pytest.mark.processes
@@ -360,6 +362,21 @@ def test_a_missing_file_or_missing_queries_end_with_status_2(
     (tmp_path / "table.mdb").write_bytes((running.state_dir / "table.mdb").read_bytes())
     assert main(["diff", "--live", "--state-dir", str(tmp_path), str(running.write(running.keys))]) == 2
     assert "has no recent queries" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("synced", "unknown"), [(True, ()), (False, ("names of the cluster: it has not been listed yet",))]
+)
+def test_a_cluster_that_has_not_been_listed_is_named(tmp_path: Path, synced: bool, unknown: tuple[str, ...]) -> None:
+    config = dump(Config(upstreams=(), forwarded_special_names=tuple(SpecialName)))
+    zone = load([])
+    writer = Writer(tmp_path, zone.facts(serial=1, synced=synced))
+    writer.replace(zone.contents, zone.facts(serial=1, synced=synced))
+    writer.put_config(config, config)
+    writer.close()
+    reader = Reader(tmp_path)
+    assert Rehearsal(reader, tmp_path / "resolv.conf").check().unknown == unknown
+    reader.close()
 
 
 def test_every_field_of_a_configuration_is_compared_or_named() -> None:
