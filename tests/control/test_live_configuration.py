@@ -242,7 +242,7 @@ def test_a_refused_configuration_is_logged_and_survives_a_restart(api: FakeApiSe
         expect(seen, WEB, "20 10.96.0.1")
         api.delete("ConfigMap", "kube-system", "kube-dns")
         expect(seen, WEB, "7 10.96.0.1")
-        seen.wait_until(lambda: "config    ConfigMap kube-system/kube-dns: not there" in seen.status())
+        seen.wait_until(lambda: "config    ConfigMap kube-system/kube-dns: missing" in seen.status())
 
 
 def test_the_cluster_is_served_without_permission_for_the_configmap(api: FakeApiServer, tmp_path: Path) -> None:
