@@ -10,7 +10,7 @@ NameOf = Callable[[bytes], ClientName | None]
 
 
 def client_names(state_dir: Path) -> NameOf:
-    """Return a function that returns the name of the client with an address, or None if the client is unknown.
+    """Return a function that maps a client's address to its name, or to None if the client is unknown.
 
     The function reads the names from the newest commit of the table. Without a table that can be read, all clients are
     unknown.

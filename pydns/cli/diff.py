@@ -40,7 +40,7 @@ _MOST_WHY = 2
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """The answer to a question, by one configuration."""
+    """The answer that one configuration gives to a question."""
 
     reply: str
     reason: str | None
@@ -95,7 +95,8 @@ def run(options: Namespace) -> int:
     if not is_live:
         return fail("diff", "--live is missing: only the answers to recent queries can be compared", _TROUBLE)
     state_dir = Path(options.state_dir)
-    names = client_names(state_dir)  # before the table is opened: a process may open it only once at a time
+    # `client_names` opens the table, too, and a process may have the table open only once at a time.
+    names = client_names(state_dir)
     try:
         reader = Reader(state_dir)
     except TableError as error:
@@ -133,7 +134,7 @@ def _read(file: str, surroundings: Surroundings) -> Accepted | Refused:
 
 
 def _wrong_zones(accepted: Accepted) -> list[str]:
-    """Return the mistakes in zone files that are part of the configuration."""
+    """Return the mistakes in zone files whose text is in the configuration."""
     inline = ZoneTexts(Log(lowest=Level.ERROR))
     inline.set_files([each for each in accepted.config.zone_files if each.text is not None])
     return [mistake for each in inline.status() for mistake in each.mistakes]

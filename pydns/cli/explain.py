@@ -39,7 +39,7 @@ from pydns.table.reader import Reader, TableError
 from pydns.table.status import Status, decode
 
 _MAX_RESOLV_CONF = 64 * 1024  # octets
-_QUIET_S = 5.0  # a note is printed if the status is older; the controller publishes a status every second
+_QUIET_S = 5.0  # an older status leads to a note, because the controller publishes one every second
 _ASSUMED = (
     "the pod's resolv.conf is assumed: dnsPolicy ClusterFirst, no dnsConfig; give the real file with --pod-resolv-conf"
 )
@@ -309,7 +309,7 @@ def _answer(reply: Reply, asked: tuple[Asked, ...], age_s: float | None) -> Answ
 
 
 def _is_whole(qname: bytes, domains: Iterable[bytes]) -> bool:
-    """Return whether a name is complete: it ends with a domain of the cluster or of a reverse tree."""
+    """Return whether a name is complete. A complete name is in a domain of the cluster or in a reverse tree."""
     return any(name.is_at_or_below(qname, tree) for tree in (*domains, *REVERSE_TREES))
 
 

@@ -11,7 +11,8 @@ from pydns.dns.message import Rcode
 from pydns.dns.walk import NDOTS
 
 _MAX_RECORDS = 20  # the largest number of records that are printed
-_MAX_WHY = 4  # the most reasons that are printed for a forwarded name of a lookup: the route, its servers, dead servers
+# In a lookup, at most this many reasons are printed for a forwarded name, such as its route and its dead servers.
+_MAX_WHY = 4
 _FAILURES = (Rcode.NXDOMAIN.name, Rcode.SERVFAIL.name, Rcode.REFUSED.name)
 
 
@@ -57,7 +58,7 @@ def _lookup_lines(explanation: Explanation) -> Iterator[str]:
 
 
 def _grouped(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
-    """Yield answers for one name together if they have the same reply, such as those for A and AAAA."""
+    """Yield groups of successive answers that differ only in the type, such as A and AAAA of one name."""
     group: list[Answer] = []
     for each in answers:
         if group and replace(each, type=group[0].type) != group[0]:

@@ -1,4 +1,4 @@
-"""Explains where a name is forwarded: the routes and servers, their health, and how the answer is changed.
+"""Explains how a name is forwarded: its routes and servers, their health, and the changes to the answer.
 
 `upstream.families` decides which question goes to the upstreams on behalf of a client. `upstream.families` answers some
 questions itself.
@@ -33,7 +33,7 @@ class Step(NamedTuple):
     """A route that may be asked for a name."""
 
     servers: tuple[AnyServer, ...]
-    is_in_order: bool  # whether the first server is asked first
+    is_in_order: bool  # whether the servers are asked in the given order
     next: frozenset[Outcome]  # after these outcomes, the next step follows
     failover: frozenset[Outcome]  # after these outcomes, the next server follows
 
@@ -59,7 +59,7 @@ class Forwarding:
         self._answered.append(answer)
 
     def asked_type(self, qname: bytes, qtype: int, client: bytes) -> int:
-        """Return the type for which upstreams are asked first, on behalf of a client without DO and CD.
+        """Return the type for which upstreams are asked first, if the client's query sets neither DO nor CD.
 
         `client` has the octets of the client's address.
         """
@@ -93,7 +93,7 @@ class Forwarding:
             spec = self._routes.find(qname, spec) if spec.next else None
 
     def title_and_steps(self, qname: bytes) -> tuple[str, list[str]]:
-        """Return a text about the first servers for a name, and texts about all routes that apply to the name."""
+        """Return a text about the servers that are asked first for a name, and texts about all routes of the name."""
         routes = {route.domain: route for route in self._config.routes}
         spec = self._routes.find(qname)
         longest = -1 if spec is None else len(spec.domain)

@@ -2,7 +2,7 @@
 
 Every verb has a row in `VERBS`, and a module with the same name in this folder. The module's `run(options)` returns the
 exit status. The row of a verb describes the meaning of each exit status. For every verb, status 2 means an invalid
-command line. The verb `diff` has the statuses of diff(1), so there 2 means more.
+command line. For `diff`, status 2 also means other failures, as for diff(1).
 
 The module of a verb is imported only when the verb runs. So `serve` can fork before large modules are imported.
 """
@@ -257,7 +257,7 @@ def parser(environment: Mapping[str, str], paths: Mapping[str, object] = _NO_PAT
     """Return the parser of the whole command line.
 
     Environment variables set the defaults, so flags take precedence over them. `paths` maps a metavar, such as FILE, to
-    the completion of paths in shtab.
+    the value that tells shtab how to complete paths.
     """
     top = _Parser(
         prog="pydns",

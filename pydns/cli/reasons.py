@@ -1,9 +1,9 @@
 """Explains why a name has its answer. The texts are for an operator who knows DNS and Kubernetes.
 
 The answer comes from the same code that answers clients. Most reasons come from the tree of names in the table. The
-tree shows the target of a CNAME, the missing part of a name, and the zone of that part. The table doesn't contain the
-reason why an object has no name. But the table contains the controller's status, and the status lists some objects
-without a name and the reasons.
+tree shows the target of a CNAME, the missing part of a name, and the zone of that part. The tree doesn't tell why an
+object has no name. The table also contains the controller's status. For some objects without a name, the status has the
+reason.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -67,7 +67,7 @@ _ACL_REASONS = {
 
 
 class Path(NamedTuple):
-    """How upstreams answer a question. Upstreams answer in the same way if two configurations give equal paths."""
+    """How upstreams answer a question. If two configurations give equal paths, upstreams answer in the same way."""
 
     qname: bytes
     qtype: int  # the type for which upstreams are asked first
@@ -137,14 +137,14 @@ class Witness:
         self._external = {zone.apex for zone in self._config.external if zone.is_served}
 
     def turn_to(self, transaction: "Transaction") -> None:
-        """Explain names from a newer commit, from the next question on. The configuration stays."""
+        """Use a newer commit for the next questions. The configuration stays the same."""
         self._transaction = transaction
         self._tree = Tree(self._reader, transaction)
         self._facts = self._reader.facts(transaction)
         self.status = decode(self._reader.status(transaction))
 
     def reply_of(self, client: bytes, qname: bytes, qtype: int) -> Reply:
-        """Return the reply to another client. This client also sends the next questions."""
+        """Return the reply to a client. Later calls of the other methods also answer this client."""
         self._client = At(client)
         return self.reply_to_client(qname, qtype)
 
@@ -224,7 +224,7 @@ class Witness:
 
     @property
     def depends_on_client(self) -> bool:
-        """Whether no client is given and the answer may depend on the client, because of `acl` or `views`."""
+        """Whether `acl` or `views` may change the answer, but no client is given."""
         return bool(self._config.acl or self._config.views) and not self._client.address
 
     def reply(self, qname: bytes, qtype: int, is_rewritten: bool = False, leads: int = 0) -> Reply:
@@ -514,9 +514,9 @@ class Witness:
         return [f"the Service is too large to be served as a whole: {missing}"] if missing else []
 
     def _what_is_cut_of(self, pointers: RRset) -> list[str]:
-        """Return lines about Services whose records are incomplete, among the names of an address.
+        """Return a line for each Service that a PTR record names and whose records are incomplete.
 
-        The address may have further names that aren't in the table.
+        The address of the PTR records may have further names that aren't in the table.
         """
         if pointers.rtype != PTR:
             return []
@@ -600,7 +600,10 @@ class Witness:
         return [name.label_to_text(each) for each in name.labels_of(qname)[::-1][depth:]]
 
     def _labels_of_import(self, qname: bytes) -> list[str] | None:
-        """Return a name's labels below `svc` in a zone of ServiceImports, with the topmost label first, or None."""
+        """Return a name's labels below `svc` in a zone of ServiceImports, with the topmost label first.
+
+        Return None if the name is not below `svc` in such a zone.
+        """
         for apex in self._config.multicluster.zones:
             services = _child("svc", apex)
             if name.is_at_or_below(qname, services):

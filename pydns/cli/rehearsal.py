@@ -1,16 +1,16 @@
-"""What a configuration would put into force on top of the cluster's records in the table. Nothing is written.
+"""Finds out what a configuration would put into force, besides the cluster's records. Nothing is written.
 
-The controller's own code makes it, with a table in memory: `control.configuration` and `control.static_records`.
+The controller's own code (`control.configuration` and `control.static_records`) does this with a table in memory.
 
 Rules:
 
 1. The cluster's records are those of the table. So a key on which they depend (`OF_CLUSTER`) keeps the value that is in
-   force. If a configuration has another value, this is reported. Another `ttl` can be shown, if all records have the
-   same one.
-2. Files that the configuration names are read here. So pydns must see them where this code runs.
+   force. If a configuration has another value, this is reported. The key `ttl` is an exception: if all records of the
+   cluster have the same TTL, another TTL is applied.
+2. The configuration may name files. This code reads them, so they must exist where it runs.
 3. The controller knows facts that the table lacks: the folder of zone files, and the domain of each reverse zone. They
-   are derived from the status and the zones in the table. `check` rebuilds the static records in force, and reports if
-   the table has others.
+   are derived from the status and the zones in the table. `check` rebuilds the static records in force, and reports
+   whether the table has other static records.
 """
 
 import os
@@ -84,18 +84,18 @@ class Rehearsed(NamedTuple):
 
     config: Config  # as workers get it
     contents: Contents  # the static records
-    zones: list[ZoneFacts]  # of the static records
+    zones: list[ZoneFacts]  # the zones of the static records
     unknown: tuple[str, ...]  # what couldn't be found out here
     notes: tuple[str, ...]
     ttls: tuple[int, int] | None  # the TTL of the cluster's records, and the one that replaces it
 
     def over(self, reader: Reader) -> Overlay:
-        """Return the table of `reader` as it would be."""
+        """Return the table of `reader` as it would be with this configuration in force."""
         return Overlay(reader, self.contents, self.zones, model.dump(self.config), self.ttls)
 
 
 class Wanted(NamedTuple):
-    """A configuration with the cluster's keys that are in force, and what it would change besides."""
+    """A configuration in which the cluster's keys have the values in force, and reports about its other changes."""
 
     config: Config
     unknown: tuple[str, ...]  # changes that aren't applied
@@ -106,7 +106,7 @@ class Rehearsal:
     """Rehearses configurations on the table's newest commit."""
 
     def __init__(self, reader: Reader, resolv_conf: Path) -> None:
-        """`resolv_conf` has the upstreams of a configuration without upstreams. Raises `TableError`."""
+        """A configuration without `upstreams` uses the servers in `resolv_conf`. Raises `TableError`."""
         with reader.transaction() as transaction:
             self._facts: Facts = reader.facts(transaction)
             status = decode(reader.status(transaction))
@@ -140,7 +140,7 @@ class Rehearsal:
         return self._facts.domain
 
     def want(self, config: Config) -> Wanted:
-        """Return a configuration in which the keys of the cluster have the values that are in force (rule 1)."""
+        """Return `config`, but with the values in force for the cluster's keys (rule 1 at the top of this module)."""
         accepted = self.accepted
         if self._is_external_alone:
             config = external_alone(config)
@@ -151,7 +151,7 @@ class Rehearsal:
             differing.remove("ttl_s")
         unknown = [f"key `{_NAMES[field]}`: the cluster's records depend on it" for field in differing]
         wanted = msgspec.structs.replace(config, **kept)
-        for apex in accepted.multicluster.zones:  # a route may take this zone
+        for apex in accepted.multicluster.zones:  # a new route may take the names of this zone
             problems = [multicluster_problem(apex, each, self._facts.domains) for each in (accepted, wanted)]
             if problems[0] != problems[1]:
                 unknown.append(f"zone {name.to_text(apex)} of ServiceImports {problems[1] or 'is served again'}")
@@ -160,7 +160,10 @@ class Rehearsal:
         return Wanted(wanted, tuple(unknown), tuple(notes))
 
     def check(self) -> Rehearsed:
-        """Rehearse the configuration in force. `unknown` has what the table has instead (rule 3)."""
+        """Rehearse the configuration in force.
+
+        `unknown` also reports where the table differs from the result (rule 3 at the top of this module).
+        """
         rehearsed = self.rehearse(self.accepted)
         unknown = list(rehearsed.unknown)
         if not self._facts.synced:
@@ -168,11 +171,11 @@ class Rehearsal:
         for made, found, owner in zip(rehearsed.contents, self._statics, (_owner, name.from_tree_key), strict=True):
             if made != found:
                 key = min(each for each in made.keys() | found.keys() if made.get(each) != found.get(each))
-                what = "zone files and hosts: the table has other records than the files here, first"
+                what = "zone files and hosts: the files here give other records than the table has, first for"
                 unknown.append(f"{what} {name.to_text(owner(key))}")
                 break
         unknown += [
-            f"`{_NAMES[field]}`: other servers or families are in force than those found here"
+            f"`{_NAMES[field]}`: the servers or families found here are not those in force"
             for field in ("upstreams", "routes", "families")
             if getattr(rehearsed.config, field) != getattr(self._in_force, field)
         ]
@@ -227,7 +230,10 @@ class Rehearsal:
         return not has_others and all(zone.is_static or zone.minimum_s == facts.ttl_s for zone in facts.zones)
 
     def _effective(self, config: Config, found: Config) -> tuple[Config, list[str]]:
-        """Return what workers get. What the controller found out for the same value in force is taken from there."""
+        """Return the configuration that workers get, and notes.
+
+        If the value of a key stays the same, the controller's result for this key is kept.
+        """
         notes = []
         accepted, in_force = self.accepted, self._in_force
         if config.upstreams is None and not self._is_external_alone:
@@ -236,7 +242,7 @@ class Rehearsal:
             else:
                 shown = ", ".join(map(server_text, found.upstreams or ())) or "none"
                 notes.append(
-                    f"upstreams: those in {self._resolv_conf} here ({shown}), without regard to addresses of the server"
+                    f"upstreams: those in {self._resolv_conf} here ({shown}); addresses of pydns aren't left out"
                 )
         if config.families.which is Families.AUTO:
             if (accepted.families, accepted.dns64 is None) == (config.families, config.dns64 is None):
@@ -263,7 +269,7 @@ class Rehearsal:
 
 
 class _Table:
-    """Takes what the controller writes to the table."""
+    """A table in memory, for what the controller's code writes."""
 
     def __init__(self) -> None:
         self.effective = b""

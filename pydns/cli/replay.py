@@ -1,6 +1,6 @@
 """Replays recent questions against two states of the table, and finds the questions that are answered differently.
 
-Each different question of each class of clients is answered once for each state, as `explain` answers it. No upstream
+Each question is answered once for each class of clients in each state, by the same code as in `explain`. No upstream
 is asked. A forwarded question is the same in both states if it goes to the same servers, with the same rules.
 """
 
@@ -37,7 +37,7 @@ class Question(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A question whose answer differs."""
+    """A question that the two states answer differently."""
 
     question: Question
     before: Reply
@@ -49,13 +49,16 @@ class Replay(NamedTuple):
 
     queries: int  # those that were compared
     questions: int
-    forwarded: int  # questions that upstreams answer, before or after
+    forwarded: int  # questions that upstreams answer in at least one state
     changes: list[Change]  # the most frequent question first
     left_out: dict[str, int]  # reason -> number of queries that weren't compared
 
 
 def replay(reader: Reader, before: Rehearsed, after: Rehearsed, queries: Iterable[Query]) -> Replay:
-    """Return the questions whose answers differ, on top of the cluster's records in the table of `reader`."""
+    """Return the questions that the two states answer differently.
+
+    Both states have the cluster's records from the table of `reader`.
+    """
     found, left_out = _questions(reader, before.config, after.config, queries)
     found.sort(key=lambda each: (-each.queries, each.qname, each.qtype, each.client))
     for question in found[MOST:]:
@@ -71,14 +74,14 @@ def replay(reader: Reader, before: Rehearsed, after: Rehearsed, queries: Iterabl
 
 
 def with_reasons(reader: Reader, before: Rehearsed, after: Rehearsed, changes: Sequence[Change]) -> list[Change]:
-    """Return the changes with the reasons of each reply, for the table's newest commit."""
+    """Answer the questions of the changes again from the newest commit, with the reasons of each reply."""
     return list(_answers(reader, (before, after), [each.question for each in changes], has_reasons=True))
 
 
 def _answers(
     reader: Reader, states: tuple[Rehearsed, Rehearsed], questions: Sequence[Question], *, has_reasons: bool
 ) -> Iterator[Change]:
-    """Yield each question with its reply in both states. Both are from the same commit."""
+    """Yield each question with its reply in each state. The two replies are from the same commit."""
     left = iter(questions)
     tables = [each.over(reader) for each in states]
     witnesses: list[Witness] = []
@@ -110,13 +113,13 @@ def _servers(step: Step) -> Sequence[object] | frozenset[object]:
 
 def _identity(server: AnyServer) -> object:
     """Return what decides which server answers."""
-    assert not isinstance(server, ServersFile)  # replaced by its servers
+    assert not isinstance(server, ServersFile)  # the servers in such a file have replaced it
     host = server.ip if isinstance(server, ServerSpec) else server.qname
     return host, server.port, server.transport, server.server_name, server.path
 
 
 def _merged(changes: Iterable[Change]) -> list[Change]:
-    """Return one change for all clients whose answers change in the same way."""
+    """Combine the changes of clients whose answers to a question change in the same way."""
     found: dict[str, Change] = {}
     for each in changes:
         question = each.question
@@ -133,13 +136,13 @@ def _merged(changes: Iterable[Change]) -> list[Change]:
 def _questions(
     reader: Reader, before: Config, after: Config, queries: Iterable[Query]
 ) -> tuple[list[Question], Counter[str]]:
-    """Return the different questions, and the number of queries that can't be compared by reason."""
+    """Return the different questions, and for each reason the number of queries that it leaves out."""
     left_out: Counter[str] = Counter()
     is_class_same = (before.acl, before.chaos) == (after.acl, after.chaos)
     asked: dict[tuple[bytes, int], Counter[bytes]] = {}
     for query in queries:
         qname, qtype = query.facts.qname.lower(), query.facts.qtype
-        if not qname:  # an error, whatever the configuration is
+        if not qname:  # an invalid question gets an error from every configuration
             continue
         end = question_end(query.message)
         if qtype in _UNANSWERED or int.from_bytes(query.message[end - 2 : end]) != CLASS_IN:
@@ -162,10 +165,11 @@ def _questions(
 
 
 def _client_classes(reader: Reader, configs: Sequence[Config], addresses: Iterable[bytes]) -> dict[bytes, Hashable]:
-    """Return a class for each address. Clients of a class get the same answers, before and after."""
+    """Return a class for each address. In each state, all clients of a class get the same answers."""
     rules = [rule for each in configs for rule in rules_of(each)]
     networks = [Networks(map(parse_range, each.dns64.clients)) for each in configs if each.dns64 is not None]
-    has_views = any(each.views for each in configs)  # their conditions may be about any part of an address
+    # The condition of a view may be about any part of an address.
+    has_views = any(each.views for each in configs)
     with reader.transaction() as transaction:
         names = transaction.cursor(reader.names)
         return {

@@ -1,7 +1,7 @@
 """Finds the replicas of pydns and reads their pages, for the verbs with `--all`.
 
-1. The replicas are the endpoints of the Services that this pod is behind, in all its EndpointSlices. The pages
-   (`pydns.control.peer_pages`) are on the port with the name `metrics`.
+1. The replicas are the pods behind the same Services as this pod. They are found in the EndpointSlices of these
+   Services. The pages (`pydns.control.peer_pages`) are on the port with the name `metrics`.
 2. Another program may answer at a replica's address. So each answer is limited in time and in octets, and no text of an
    answer can control a terminal.
 3. A replica that doesn't answer is reported by name. The other replicas are asked all the same.
@@ -174,7 +174,7 @@ def _printable(value: Any) -> Any:
 
 
 def find(client: "ApiClient", namespace: str, pod: str) -> list[Replica]:
-    """Return the replicas of the Services that a pod is behind, sorted by name. Raises `ReplicasError`."""
+    """Return the replicas behind the same Services as a pod, sorted by name. Raises `ReplicasError`."""
     try:
         response = client.request(_SLICES.format(namespace), [], ANSWER_S)
         body = response.read(_LARGEST_LIST + 1)
@@ -252,7 +252,7 @@ def ask(
 
 
 def _get(replica: Replica, path: str, token: str, limit: int, end: float) -> bytes:
-    """Return the body of the page of a replica.
+    """Return the body of a replica's page.
 
     Raises `OSError` if the status isn't 200 or the body has more than `limit` octets.
     """

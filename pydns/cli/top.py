@@ -79,8 +79,8 @@ def run(options: Namespace) -> int:
     chosen = Filter.of(options, mistakes)
     if mistakes:
         return fail("top", mistakes[0], 2)
-    # The queries have no reference cycles. The search of the garbage collector for cycles takes longer than reading
-    # 100,000 queries.
+    # The garbage collector searches for reference cycles. The queries have none, and the search takes longer than
+    # reading 100,000 queries.
     gc.disable()
     state_dir = Path(options.state_dir)
     if asks_all:
@@ -182,7 +182,7 @@ def _row(group: Group[str] | Group[bytes], text: str) -> Row:
 def _domains(state_dir: Path) -> tuple[bytes, ...]:
     """Return the domains of the cluster, or an empty tuple if there is no table.
 
-    Without domains, `wasted` finds only names that were asked for without a search domain.
+    Without domains, `wasted` finds only lookups in which the name without a search domain got the answer.
     """
     try:
         reader = Reader(state_dir)

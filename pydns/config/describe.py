@@ -96,7 +96,7 @@ def directives_table() -> str:
 
 
 def reasons_table() -> str:
-    """Return all reasons of replies that aren't a success, as a Markdown table."""
+    """Return all reasons why a reply isn't a success, as a Markdown table."""
     rows = [(f"`{each.code}`", str(int(each.ede)), each.text, each.advice) for each in Reason]
     return _markdown(("code", "EDE", "meaning", "what to do"), rows)
 

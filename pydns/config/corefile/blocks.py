@@ -79,8 +79,8 @@ class NotCarriedOut(BadCorefile):
 def parse(file: str, text: str, files: Mapping[str, str], environment: Mapping[str, str]) -> Parsed:
     """Return the server blocks of a text. Raises `BadCorefile` for the first mistake, as CoreDNS does.
 
-    `files` maps the name of each file that can be imported to its text. In an import path, the folder is ignored,
-    because the keys of a ConfigMap have no folders.
+    `files` has the names and texts of the files that can be imported. In an import path, the folder is ignored, because
+    the keys of a ConfigMap have no folders.
     """
     return _Parser(file, text, files, environment).parse()
 
@@ -263,13 +263,13 @@ class _Splicer:
     def is_new_line(self) -> bool:
         """Return whether the next token begins a line.
 
-        As in CoreDNS, a token with a lower line number than the token before begins no line.
+        As in CoreDNS, a token begins no line if its line number is lower than that of the token before it.
         """
         before, token = self.before, self.peek()
         return before is None or token is None or before.file != token.file or before.last_line < token.line
 
     def splice(self, found: Sequence[Token]) -> bool:
-        """Insert tokens before the next token. Return False if the Corefile has too many tokens with them."""
+        """Insert tokens before the next token. Return False if the Corefile then has too many tokens."""
         self._left -= len(found)
         if self._next is not None:
             self._rest.append(iter((self._next,)))

@@ -107,7 +107,7 @@ def _servfail(duration: Token, draft: Draft) -> Node:
 
 
 def _lower(keys: dict[str, Node], low: str, high: str) -> None:
-    """Lower the limit `low` to the limit `high` if `low` is greater, as CoreDNS does."""
+    """Reduce the limit `low` to the limit `high` if `low` is greater, as CoreDNS does."""
     least, most = keys[low], keys[high]
     if isinstance(least, Scalar) and isinstance(most, Scalar) and int(least.text) > int(most.text):
         keys[low] = most
@@ -138,7 +138,7 @@ def cache_key(draft: Draft) -> Node | None:
 
 
 def _zones(general: Mapping[str, Node], draft: Draft) -> dict[str, Node]:
-    """Return the keys of each zone whose values differ from the values of the next larger zone."""
+    """Return the keys for each zone that is cached in another way than the next larger zone."""
     named: dict[str, Zone] = {}
     for block in draft.forwarded:
         inside = [] if block.cache is None else [*block.cache.zones, *chain(*block.cache.uncached.values())]
@@ -161,7 +161,7 @@ def _zones(general: Mapping[str, Node], draft: Draft) -> dict[str, Node]:
 def _rule_for(zone: Zone, blocks: list[Forwarded]) -> dict[str, Node]:
     """Return the keys with which pydns caches the names of a zone as CoreDNS does.
 
-    The directive `cache` of the block with the longest zone around the name decides.
+    Several blocks may have zones that contain `zone`. The block with the longest of these zones decides.
     """
     around = [(len(each.name), block) for block in blocks for each in block.zones if is_within(zone.name, each.name)]
     cache = max(around, key=lambda pair: pair[0])[1].cache if around else blocks[0].cache

@@ -72,7 +72,7 @@ class TemplateDraft(NamedTuple):
 
 
 class ViewDraft(NamedTuple):
-    """A zone of a block with `view`."""
+    """A view for one zone of a block with `view`."""
 
     zone: Zone
     at: Token  # the directive
@@ -99,7 +99,8 @@ class Draft:
         self.templates: list[TemplateDraft] = []
         self.domains: list[tuple[Token, dict[str, Node]]] = []  # domains of the cluster, each with its keys
         self.forwarded: list[Forwarded] = []
-        self.logs: list[tuple[Token, tuple[Token, ...], tuple[Token, ...]]] = []  # `log`, zones, classes
+        # for each directive `log`: its first word, its zones and its classes
+        self.logs: list[tuple[Token, tuple[Token, ...], tuple[Token, ...]]] = []
         self.notes: list[ConfigNotice] = []
         self.refused: list[ConfigError] = []
 

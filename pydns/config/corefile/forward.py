@@ -116,7 +116,7 @@ def read_forward(line: Line, server: Server, draft: Draft) -> None:
 def _take_upstreams(line: Line, options: _Options, draft: Draft) -> None:
     draft.keys["choice"] = options.choice or word(line.words[0], "random")
     servers = line.arguments[1:]
-    if [each.text for each in servers] != ["/etc/resolv.conf"]:  # --resolv-conf gives the servers in this file
+    if [each.text for each in servers] != ["/etc/resolv.conf"]:  # otherwise --resolv-conf names the file
         draft.keys["upstreams"] = sequence([_node(each, options) for each in servers], servers[0].line)
     if options.excepted:
         draft.keys["except"] = _names(options.excepted)

@@ -56,7 +56,7 @@ def read_nsid(line: Line, server: Server, draft: Draft) -> None:
 def read_chaos(line: Line, server: Server, draft: Draft) -> None:
     """Read `chaos [VERSION] [AUTHORS…]`.
 
-    Only those names of class CH are answered that are zones of the block.
+    The block answers a name of class CH only if the name is in a zone of the block.
     """
     at = line.words[0]
     names = [
@@ -104,7 +104,7 @@ def read_dns64(line: Line, server: Server, draft: Draft) -> None:
 
 
 def read_local(line: Line, server: Server, draft: Draft) -> None:
-    """Read `local`. The directive has an effect only in the block that serves these names."""
+    """Read `local`. The directive has an effect only in a block for the root zone or for `localhost.`."""
     only(line, 0)
     at = line.words[0]
     if any(zone.is_root or zone.name == "localhost." for zone in server.zones):
@@ -148,8 +148,9 @@ def read_loadbalance(line: Line, _server: Server, draft: Draft) -> None:
 
 
 def reply_keys(servers: Sequence[Server], draft: Draft) -> Mapping[str, Node]:
-    """Return the keys of the directives of all blocks. Refuse `any` or `dns64` if only some blocks have the
-    directive.
+    """Return the keys that the directives of all blocks give.
+
+    Refuse `any` or `dns64` if only some blocks have the directive.
     """
     keys: dict[str, Node] = {}
     found: dict[str, list[Reply]] = {}

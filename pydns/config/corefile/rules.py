@@ -1,8 +1,8 @@
 """Collects the rules of `rewrite` and `template` while a Corefile is read, and writes them as keys of `config.yaml`.
 
 In CoreDNS a rule applies only to the names of its server block. In `config.yaml` a rule applies to all names, unless
-`within` limits it to the zones of its block. Zones of other blocks below the block's zones become the `except` of the
-rule. So the rules are written after all blocks have been read.
+`within` limits it to the zones of its block. If another block has a zone below these zones, the rule's
+`except` contains that zone. So the rules are written after all blocks have been read.
 """
 
 from collections.abc import Iterable, Sequence
@@ -66,7 +66,7 @@ def template_node(template: TemplateDraft, served: Sequence[str]) -> Node:
 
 
 def _below(zones: Iterable[Zone], block: Iterable[Zone], served: Sequence[str]) -> list[str]:
-    """Return the zones of other blocks that are below these zones.
+    """Return those zones of other blocks that are below `zones`.
 
     The other blocks serve the names in the returned zones.
     """
@@ -80,7 +80,10 @@ def _domains(at: Token, names: Iterable[str]) -> Node:
 
 
 def _is_blocked(template: TemplateDraft, draft: Draft, served: Sequence[str]) -> bool:
-    """Return whether a template can become an entry of `blocked`: nothing else answers names of its zones."""
+    """Return whether a template can become an entry of `blocked`.
+
+    For this, nothing else may answer names in the template's zones.
+    """
     names = [zone.name for zone in template.zones]
     if template.denial is None or draft.hosts_files or any(zone.is_root for zone in template.zones):
         return False

@@ -18,7 +18,7 @@ class Acl(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A directive that changes replies of the whole server, as a key of `config.yaml`."""
+    """A directive that changes replies of the whole server, and the key of `config.yaml` that replaces it."""
 
     key: str
     at: Token

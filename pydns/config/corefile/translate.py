@@ -47,8 +47,8 @@ def translate(
 ) -> Translation:
     """Translate a Corefile to the tree of a `config.yaml`. Never raises.
 
-    `files` maps the name of each file that the Corefile may import to the file's text. If the Corefile has several
-    domains of the cluster, `domain` becomes the first domain.
+    `files` has the names and texts of the files that the Corefile may import. If the Corefile has several domains of
+    the cluster, `domain` becomes the first domain.
     """
     files = files or {}
     draft = Draft(files)

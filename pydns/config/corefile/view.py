@@ -45,7 +45,7 @@ def has_view(block: Block) -> bool:
 
 
 def take_view(server: Server, inner: Draft, draft: Draft) -> None:
-    """Add the block of a view, whose directives were read into the draft `inner`."""
+    """Add a block with `view` to `draft`. The block's directives were read into `inner`."""
     if not inner.refused:
         server.finish(inner)
     draft.notes += inner.notes

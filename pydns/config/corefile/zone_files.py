@@ -50,7 +50,7 @@ def read_file(line: Line, server: Server, draft: Draft) -> None:
 
 
 def read_auto(line: Line, server: Server, draft: Draft) -> None:
-    """Read `auto [ZONES…]`. Files beside the Corefile are read if their names match.
+    """Read `auto [ZONES…]`. Files beside the Corefile are read if their names match the pattern.
 
     Files in the directory of the directive are not read.
     """

@@ -65,7 +65,7 @@ def is_within(name: str, zone: str) -> bool:
 def _is_range(text: str) -> bool:
     """Return whether Go reads a text as a range.
 
-    Python alone isn't enough, because it also allows netmasks and the zone of an IPv6 address.
+    `ip_network` alone isn't enough, because it also allows netmasks, and zones of IPv6 addresses such as `%eth0`.
     """
     address, _, length = text.rpartition("/")
     if "%" in address or not length.isdecimal():
