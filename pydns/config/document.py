@@ -11,7 +11,7 @@ from pydns.config import yaml_reader
 from pydns.config.mistakes import ConfigError, quote
 from pydns.config.node import Mapping, Node, Scalar, Sequence
 
-MAX_TEXT = 1024 * 1024  # the most characters of a text; the API server refuses a ConfigMap of more than 1 MiB
+MAX_TEXT = 1024 * 1024  # the maximum number of characters in a text, because a ConfigMap has at most 1 MiB
 
 
 def from_yaml(source: str, text: str) -> Node | ConfigError:
@@ -33,7 +33,7 @@ def from_yaml(source: str, text: str) -> Node | ConfigError:
 
 
 def all_from_yaml(source: str, text: str) -> list[Node] | ConfigError:
-    """Parse all YAML documents of a text. Empty documents after the first one are left out."""
+    """Parse all YAML documents of a text. An empty document is left out, unless it is the first one."""
     if too_long := _too_long(source, text):
         return too_long
     roots: list[Node] = []

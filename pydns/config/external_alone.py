@@ -6,11 +6,10 @@ from pydns.config.keys import ROOT
 from pydns.config.model import Config, HairpinMode, MulticlusterOptions, SpecialName
 from pydns.config.shapes import field_of
 
-# the limit of equal replies to a network; a low limit is enough, because resolvers cache answers
+# The default for `responses_per_second`. A low limit is enough, because resolvers cache answers.
 _RESPONSES_PER_SECOND = 20
-# The following keys keep the values of the configuration. All keys that aren't in this tuple add names or ask
-# upstreams, so these keys get their defaults. If the default of a new key adds names, `external_alone` must set another
-# value.
+# The keys that keep their values from the configuration. All other keys add names or are about upstreams, so they get
+# their defaults. If the default of a new key adds names, `external_alone` must set another value.
 _KEPT = (
     "external",
     "zone_files",  # this key stays, but only zone files of external zones are served
@@ -33,8 +32,8 @@ _KEPT = (
 def external_alone(config: Config) -> Config:
     """Return a configuration with only the keys that are about external zones and replies. The result has no upstreams.
 
-    The key `hairpin` of each zone is off. A client outside may seem to be in the cluster, because a node has put its
-    own address into the query. Such a client must not get ClusterIPs.
+    The key `hairpin` of each zone is off. A node may replace the address of a client outside by its own address. Then
+    the client seems to be in the cluster, but it must not get ClusterIPs.
     """
     kept = {key: getattr(config, key) for key in _KEPT}
     served = [zone for zone in config.external if zone.is_served]

@@ -5,8 +5,8 @@ The parser, `--help`, environment variables, `Settings` and docs/flags.md are ma
 `keys` builds the key, the JSON Schema and the documentation from this row. A new cluster option needs a row, a field of
 the same name in `Settings` and in `Config`, and the code that uses it.
 
-This module is pure: `pydns.cli.main` parses the command line. This module imports no large module, because the
-supervisor imports it.
+`pydns.cli.main` parses the command line. This module only parses the texts of the flags. It imports no large module,
+because the supervisor imports it.
 """
 
 import re
@@ -44,7 +44,7 @@ _PREFIX = "PYDNS_"  # prefix of the names of environment variables
 
 
 class FromVariable(str):
-    """The text of a flag, if an environment variable sets the flag."""
+    """The text of a flag that is set by an environment variable."""
 
 
 class Flag(NamedTuple):
@@ -55,7 +55,7 @@ class Flag(NamedTuple):
     default: str | None  # the default value as an operator writes it; None if `absent` is the default
     metavar: str
     purpose: str
-    wrong: str = ""  # an invalid value; the documentation shows the error
+    wrong: str = ""  # an invalid value, whose error the documentation shows
     remark: str = ""  # more text about errors, for the documentation
     absent: Any = None  # the value if the flag isn't given and has no `default`
     absent_text: str = "none"  # a description of `absent`, for the documentation
@@ -63,7 +63,7 @@ class Flag(NamedTuple):
     may_be_empty: bool = False  # True if an empty value means an empty list
     may_repeat: bool = False  # True if the flag may be given several times; each value becomes a line of the text
     short: str = ""  # a short form of the flag
-    example: str = ""  # an example for the documentation; only cluster options have one, as they are also keys
+    example: str = ""  # an example for the documentation of a cluster option; empty for other flags
 
     @property
     def option(self) -> str:
@@ -106,7 +106,7 @@ class Flag(NamedTuple):
         return self.shape.read(_node(self.shape, text), Place("", self.written_as(text)), mistakes)
 
     def written_as(self, text: str | None) -> str:
-        """Return the place of the text for errors: the name of the flag or of the environment variable."""
+        """Return where the text was given, as errors show it: the flag or the environment variable."""
         return self.variable if isinstance(text, FromVariable) else self.option
 
 
@@ -118,7 +118,7 @@ class FlagGroup(NamedTuple):
 
 
 def _node(shape: Shape, text: str) -> Node:
-    """Return the text of a flag as a node, in the form that a configuration file would have."""
+    """Return a flag's text as a node, as if the value were in a configuration file."""
     if isinstance(shape, ListOf):
         return Sequence([_node(shape.item, item.strip()) for item in text.split(",") if item.strip()], 0)
     value: Any = text
@@ -197,7 +197,7 @@ _OTHER_KEY = re.compile(r"[^=,/]+=[^,]+,([a-z]{1,30})=.*")  # NAME=FILE with a k
 
 
 def _parse_kubeconfigs(text: str) -> tuple[Path | NamedCluster, ...] | Wanted:
-    """Parse the lines of `--kubeconfig`. Each line names a kubeconfig, of the first cluster or of a further one."""
+    """Parse the lines of `--kubeconfig`. Each line has the kubeconfig of one cluster."""
     found: list[Path | NamedCluster] = []
     for line in text.split("\n"):
         file, comma, domain_text = line.partition(",domain=")

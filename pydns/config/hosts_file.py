@@ -13,7 +13,7 @@ _MOST_NOTICES = 20
 
 
 class Entries(NamedTuple):
-    """The hosts of a file, and notices about words that are left out."""
+    """The hosts of a file, and notices about lines with a wrong address or name."""
 
     hosts: tuple[Host, ...]  # one `Host` for each name
     notices: tuple[ConfigNotice, ...]
@@ -51,9 +51,9 @@ def read(source: str, text: str, file: HostsFile) -> Entries:
 
 
 def _is_in(qname: bytes, file: HostsFile) -> bool:
-    """Return whether a name is in a zone of the file, and not in a domain that the file leaves out (`except`).
+    """Return whether a name in the file is used: it is in `file.zones`, but not in `file.except_`.
 
-    If a zone and an `except` contain the name, the longer domain decides.
+    If both tuples have a domain that contains the name, the longer domain decides.
     """
     inside = max([len(zone) for zone in file.zones if name.is_at_or_below(qname, zone)], default=0)
     outside = max([len(zone) for zone in file.except_ if name.is_at_or_below(qname, zone)], default=0)

@@ -1,7 +1,7 @@
 """Reads the inputs of a live configuration: a ConfigMap from the API, the folder of a mounted ConfigMap, or one file.
 
-The input is octets and the result is values. The watchers of the API server and of files call this module. `read`
-defines the meaning of the texts.
+This module gets the contents of files and ConfigMaps from the code that watches them. The module `read` defines the
+meaning of the texts.
 """
 
 import re

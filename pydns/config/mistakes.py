@@ -1,6 +1,6 @@
-"""Messages about a configuration for the operator. A mistake makes pydns refuse the configuration.
+"""Messages that tell the operator about a configuration: mistakes and notices.
 
-With a notice, the configuration is accepted.
+A configuration with a mistake is refused. A configuration that only has notices is accepted.
 """
 
 import json
@@ -41,6 +41,6 @@ class ConfigNotice(NamedTuple):
 
 
 def quote(text: str) -> str:
-    """Return the text in the quotes of a JSON string, all of it printable. A long text is shortened."""
+    """Return the text as a JSON string with only printable characters. A long text is shortened."""
     shortened = text if len(text) <= 80 else text[:77] + "…"
     return json.dumps(shortened, ensure_ascii=not shortened.isprintable())

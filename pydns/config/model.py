@@ -54,7 +54,7 @@ class Choice(Enum):
 
 
 class OnNxdomain(Enum):
-    """The words of the key `on_nxdomain`.
+    """The values of the key `on_nxdomain`.
 
     The value `next` has the same effect as NXDOMAIN in the field `next_` of a route.
     """
@@ -104,9 +104,9 @@ class Families(Enum):
 
 
 class AnyQueries(Enum):
-    """The answer to a query for all records of a name."""
+    """The answer to a query of type ANY."""
 
-    RECORDS = "records"  # answer with the records of one type of the name
+    RECORDS = "records"  # answer with one RRset of the name
     HINFO = "hinfo"  # answer with a made-up HINFO record for every name (RFC 8482 section 4.2)
 
 
@@ -191,7 +191,7 @@ class AclAction(Enum):
 
 
 class AclRule(Struct, frozen=True, gc=False):
-    """A rule that decides by the client whether a question is answered."""
+    """A rule that says what happens to certain questions of certain clients."""
 
     action: AclAction
     clients: tuple[str, ...] = ()  # networks in canonical text; empty: all clients
@@ -239,7 +239,7 @@ class ServerSpec(Struct, frozen=True, gc=False, tag="ip"):
     port: int = 53
     transport: Transport = Transport.UDP
     server_name: str | None = None  # with TLS and HTTPS, the name that the certificate must contain; None: the address
-    packets_per_second: int | None = None  # the most packets a second to this server; None: no limit
+    packets_per_second: int | None = None  # how many packets a second one worker may send to the server; None: no limit
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
     tls: TlsFiles = TlsFiles()
@@ -258,8 +258,7 @@ class NamedUpstream(Struct, frozen=True, gc=False, tag="name"):
     case: Case = Case.LEARN
     edns: Edns = Edns.LEARN
     tls: TlsFiles = TlsFiles()
-    # the address from which queries are sent; addresses of the server that have another family than `source` aren't
-    # used
+    # The address from which queries are sent. Only addresses of the server with the same family are used.
     source: str | None = None
     path: str = DOH_PATH
 
@@ -282,7 +281,7 @@ AnyServer = ServerSpec | NamedUpstream | ServersFile
 
 
 def is_reached_from(ip: str, source: str | None) -> bool:
-    """Return whether the address of a server has the same family as the `source` of the questions to it."""
+    """Return whether a server's address can be reached from `source`: both must have the same family."""
     return source is None or (":" in ip) == (":" in source)
 
 
@@ -344,12 +343,12 @@ class CacheOptions(Struct, frozen=True, gc=False):
     stale_mode: StaleMode = StaleMode.VERIFY
     prefetch: bool = True
     keep_ttl: bool = False  # whether cached answers keep their TTLs instead of counting them down
-    # at most one entry per domain; the entry with the longest domain around a name applies
+    # At most one entry per domain. If several domains contain a name, the entry of the longest domain applies.
     zones: tuple[CacheZone, ...] = ()
 
 
 class Host(Struct, frozen=True, gc=False):
-    """A name with fixed addresses, and their PTR records."""
+    """A name with fixed addresses. If `ptr` is True, the addresses have PTR records."""
 
     qname: bytes
     addresses: tuple[bytes, ...]  # each address has 4 or 16 octets
@@ -492,10 +491,10 @@ class Nearness(Enum):
 
 
 class ClientSource(Enum):
-    """The objects that name clients."""
+    """The objects from which pydns learns the names of clients."""
 
     ENDPOINTS = "endpoints"  # EndpointSlices, which pydns watches in any case
-    PODS = "pods"  # Pods, too
+    PODS = "pods"  # EndpointSlices and Pods
 
 
 class ZonalOptions(Struct, frozen=True, gc=False):
@@ -524,8 +523,8 @@ class ExternalZone(Struct, frozen=True, gc=False):
     apex: bytes
     sources: tuple[ExternalSource, ...] = (ExternalSource.SERVICES, ExternalSource.INGRESSES)
     service_names: bool = True  # each Service with external addresses has the name SERVICE.NAMESPACE
-    # Prefixes of annotations. If an object uses several prefixes, only the first of them in this order applies. There
-    # are two defaults, because external-dns 0.22 changed its prefix.
+    # Prefixes of annotations. If an object uses several prefixes, the one that comes first in this tuple applies. Two
+    # defaults are for external-dns, because its version 0.22 changed the prefix.
     annotations: tuple[str, ...] = (
         "external-dns.kubernetes.io/",
         "external-dns.alpha.kubernetes.io/",
@@ -541,7 +540,7 @@ class ExternalZone(Struct, frozen=True, gc=False):
 
     @property
     def is_served(self) -> bool:
-        """Whether pydns answers all names of the zone. If not, pydns only gives clients in the cluster some answers."""
+        """Whether pydns answers all names of the zone, and not only some questions of clients in the cluster."""
         return self.hairpin is not HairpinMode.ONLY
 
 
@@ -552,7 +551,7 @@ class MulticlusterOptions(Struct, frozen=True, gc=False):
 
 
 class FamilyOptions(Struct, frozen=True, gc=False):
-    """Which addresses upstreams may give to clients."""
+    """Which address families clients get from upstreams."""
 
     which: Families = Families.ALL
     except_: tuple[bytes, ...] = ()  # domains whose names may have addresses of every family
@@ -605,8 +604,7 @@ class Domain(Struct, frozen=True, gc=False):
     labels: str | None = None
     endpoints: bool = True
     hide_empty_services: bool = False
-    # None: the first domain of a further cluster has the reverse zones of the first cluster, and other domains have no
-    # reverse zones
+    # None: the first domain of a further cluster has the reverse zones of the first cluster. Other domains have none.
     reverse_zones: tuple[bytes, ...] | None = None
     fallthrough: tuple[bytes, ...] | None = None  # None: reverse zones fall through
 
@@ -627,11 +625,11 @@ class Config(Struct, frozen=True, gc=False):
     """
 
     upstreams: tuple[AnyServer, ...] | None = None  # None: the nameservers of /etc/resolv.conf are the upstreams
-    except_: tuple[bytes, ...] = ()  # domains for whose names `upstreams` are not asked
+    except_: tuple[bytes, ...] = ()  # `upstreams` are not asked for names in these domains
     failover: tuple[Outcome, ...] = ()  # after these outcomes and all errors, pydns asks the next server in `upstreams`
     choice: Choice = Choice.FASTEST
     routes: tuple[Route, ...] = ()  # at most one route per domain
-    max_in_flight: int = 1000  # the most queries of one worker that wait for upstreams
+    max_in_flight: int = 1000  # how many queries of one worker may wait for upstreams
     cache: CacheOptions = CacheOptions()
     # The cluster options (`flags.CLUSTER`). An option that is None has the value of the flag.
     ttl_s: int | None = None
@@ -662,11 +660,11 @@ class Config(Struct, frozen=True, gc=False):
     dns64: Dns64Options | None = None
     zonal: ZonalOptions = ZonalOptions()
     clients: ClientSource = ClientSource.ENDPOINTS
-    client_labels: tuple[str, ...] = ()  # keys of the labels of Pods that belong to the names of clients
-    cluster_ranges: tuple[str, ...] = ()  # addresses of clients in the cluster, in addition to those of objects
+    client_labels: tuple[str, ...] = ()  # the Pod labels with these keys are shown with the names of clients
+    cluster_ranges: tuple[str, ...] = ()  # further addresses that count as clients in the cluster
     forwarded_special_names: tuple[SpecialName, ...] = ()  # special names that are forwarded to upstreams
-    # The most equal replies a second to one network over UDP. 0 means no limit. None means the default, which depends
-    # on `--answer`.
+    # How many equal replies a second one worker may send to one network over UDP. 0 means no limit. None means the
+    # default, which depends on `--answer`.
     responses_per_second: int | None = None
     local_names: bool = False  # whether pydns answers names such as localhost
     any: AnyQueries = AnyQueries.RECORDS

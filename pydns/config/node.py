@@ -9,7 +9,7 @@ Value = str | int | float | bool | None
 
 
 class ImportedLine(int):
-    """A line of an imported file, with the name of the file. Corefiles import files."""
+    """The number of a line in a file that a Corefile imports, with the name of the file."""
 
     file: str
 

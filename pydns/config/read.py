@@ -60,7 +60,7 @@ class Refused(NamedTuple):
 def read(
     data: Mapping[str, str], surroundings: Surroundings = ANYWHERE, binary: Collection[str] = ()
 ) -> Accepted | Refused:
-    """Read the `data` of a ConfigMap, or the files of a mounted ConfigMap by name.
+    """Read the `data` of a ConfigMap. For a mounted ConfigMap, `data` maps the names of files to texts.
 
     Empty `data` means that the defaults apply. Never raises. An unknown key of a ConfigMap gives a notice and is not
     refused, because other programs may read the same ConfigMap. A Corefile is read only if the ConfigMap has no other
@@ -196,7 +196,7 @@ def _why_unknown(key: str, known: Iterable[str]) -> str:
 def _not_servers(config: Config) -> list[ConfigNotice]:
     """Return notices about entries of `dnssec.trust_ad` that match no server.
 
-    If servers come from a file like resolv.conf, there are no notices, because every entry may match one of them.
+    If a file like resolv.conf gives servers, there are no notices, because any entry may match a server in the file.
     """
     if config.upstreams is None:
         return []

@@ -1,7 +1,7 @@
 """Reads a resolv.conf(5).
 
-The nameservers are the upstreams if the configuration has no upstreams. The search list and `ndots` of a pod's file
-decide which names a pod asks for.
+The nameservers are the upstreams if the configuration has no upstreams. The search list and `ndots` in a pod's file
+decide which names the pod asks for.
 """
 
 from collections.abc import Collection
@@ -60,8 +60,8 @@ _MOST_NDOTS = 15  # the largest value of `ndots`; larger values have the same ef
 def read_searching(text: str) -> Searching:
     """Return the search list and `ndots` of a pod's file.
 
-    If a keyword has several lines, the last line counts, as in resolvers. The default of `ndots` is 1. Invalid domains
-    and options are left out.
+    If several lines have the same keyword, the last line counts, as in resolvers. The default of `ndots` is 1. Invalid
+    domains and options are left out.
     """
     domains: tuple[bytes, ...] = ()
     ndots = 1

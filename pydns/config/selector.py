@@ -57,7 +57,7 @@ def is_label_key(text: str) -> bool:
 
 
 def is_label_value(text: str) -> bool:
-    """Return whether a text is the value of a label, and isn't empty."""
+    """Return whether a text is a valid label value and isn't empty."""
     return bool(text) and _VALUE.fullmatch(text) is not None
 
 

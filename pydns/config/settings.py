@@ -12,7 +12,7 @@ from pydns.log import Level
 
 
 class PodsMode(Enum):
-    """Decides which names such as 10-0-0-1.NAMESPACE.pod exist. The modes are the same as in CoreDNS."""
+    """Which names of pods, such as 10-0-0-1.NAMESPACE.pod, exist. The modes are the same as in CoreDNS."""
 
     DISABLED = "disabled"
     INSECURE = "insecure"
@@ -34,7 +34,7 @@ class LogFormat(Enum):
 
 
 class GroupedBy(Enum):
-    """What `pydns top` counts."""
+    """The property by which `pydns top` groups the queries that it counts."""
 
     NAME = "name"
     CLIENT = "client"
@@ -65,9 +65,9 @@ class Listen(NamedTuple):
 
 
 class HttpEndpoint(NamedTuple):
-    """The address at which pydns listens for HTTP.
+    """An address at which pydns listens for HTTP.
 
-    If the address is the default and in use, pydns runs without this endpoint.
+    If the operator hasn't chosen the address and it is in use, pydns runs without this endpoint.
     """
 
     listen: Listen
@@ -104,13 +104,13 @@ class Settings(NamedTuple):
     ready: HttpEndpoint | None
     metrics: HttpEndpoint | None
     console: HttpEndpoint | None
-    peers: tuple[str, str] | None  # (namespace, name) of the service account that may read the pages for replicas
+    peers: tuple[str, str] | None  # (namespace, name) of the service account whose pods may read /status and /ring
     drain_quiet_s: float  # a drain ends after this time without a query
     drain_max_s: float  # the maximum time of a drain
     log_format: LogFormat
     log_level: Level
-    # The cluster options (`flags.CLUSTER`). `Config` has fields with the names of the following fields. A field of
-    # `Config` takes precedence over the field in `Settings`.
+    # The cluster options (`flags.CLUSTER`). For each of the following fields, `Config` has a field of the same name,
+    # which takes precedence.
     ttl_s: int
     pods: PodsMode
     namespaces: tuple[str, ...] | None

@@ -1,7 +1,7 @@
 """The shapes of configuration values. A shape can read a value, and can describe itself as JSON Schema.
 
 The shapes don't know the names of keys and flags. `keys` and `flags` are tables that use these shapes. If a value has a
-mistake, the shape records the mistake, returns None, and reading continues. This module imports no large module.
+mistake, the shape records the mistake and returns None. Then reading continues. This module imports no large module.
 """
 
 import difflib
@@ -47,7 +47,7 @@ class Place(NamedTuple):
         return self._replace(path=f"{self.path}.{key}" if self.path else key)
 
     def entry(self, key: str) -> "Place":
-        """Return the place of a key in this mapping. The operator has chosen the name of this key, such as a domain."""
+        """Return the place of a key, such as a domain, that the operator has chosen in this mapping."""
         return self._replace(path=f"{self.path}[{quote(key)}]")
 
     def item(self, index: int) -> "Place":
@@ -247,14 +247,14 @@ class Key(NamedTuple):
     shape: Shape
     purpose: str
     example: str = ""  # an example in YAML; empty for a record, because its keys have examples
-    wrong: str = ""  # a YAML value that is refused; the documentation shows the error
+    wrong: str = ""  # a YAML value that is refused, whose error the documentation shows
     default: str = ""  # a description of the default, if the value alone isn't clear
     field: str = ""  # the name of the field for the value, if it differs from the key's name
     required: bool = False
 
 
 class Conflict(NamedTuple):
-    """A mistake in the combination of several keys. The message names one of the keys: `found` is not `wanted`."""
+    """A mistake in the combination of several keys. Its message is about one of them: `found` is not `wanted`."""
 
     key: str
     found: str
@@ -307,7 +307,7 @@ class Record(NamedTuple):
         return self.make(**values) if len(mistakes) == before else None
 
     def schema(self) -> dict[str, Any]:
-        """Return the keys with their purposes, defaults and examples."""
+        """Return the schema of an object with these keys, their purposes and their defaults."""
         schema: dict[str, Any] = {
             "type": "object",
             "additionalProperties": False,
@@ -336,8 +336,8 @@ class Record(NamedTuple):
 class MapOf(NamedTuple):
     """A mapping whose keys the operator chooses.
 
-    If the values are records, `Record.identity` names the field that gets the key. `pair` makes the result from a key
-    and a value.
+    If the values are records, each record gets its key in the field whose name is `Record.identity`. For other
+    values, `pair` combines the key and the value.
     """
 
     name: Text
@@ -436,7 +436,7 @@ def field_of(key: Key) -> str:
 
 
 def walk(record: Record, prefix: str = "") -> Iterator[tuple[str, Record, Key]]:
-    """Yield every possible key: the path of the key, the record that contains the key, and the key's row."""
+    """For every possible key, yield its path, the record that has it, and its row."""
     for key in record.keys:
         path = prefix + key.name
         yield path, record, key

@@ -196,8 +196,8 @@ def _rules(view: View) -> Iterator[str]:
     yield from (f"  blocked {_text(each.domain)}: {_denial(each)}" for each in view.blocked)
 
 
-# The keys whose entries have a line each. A row has the field that names the entry (None: its place in the list), and
-# the function that returns the rest of the line.
+# The types of entries that get a line each. Each type has the field with the entry's name, and a function that returns
+# the rest of the line. If the field is None, the line has the entry's place in the list.
 _ENTRIES: Mapping[type, tuple[str | None, Callable[[Any], str]]] = {
     Route: ("domain", _route),
     Host: ("qname", _host),

@@ -215,7 +215,7 @@ def parse_question_type(text: str) -> int | Wanted:
 
 
 def parse_clients(text: str) -> str | Wanted:
-    """Parse the addresses of clients, one address or a network, to canonical text: ADDRESS/BITS."""
+    """Parse an address or a network of clients to canonical text: ADDRESS/BITS."""
     address, slash, bits = text.partition("/")
     try:
         octets = parse_address(address)
@@ -236,9 +236,7 @@ def parse_expression(text: str) -> str | Wanted:
 
 
 def parse_rewrite(text: str) -> tuple[str, ...] | Wanted:
-    """Parse a rule of CoreDNS's plugin `rewrite`, with the quotes of a Corefile. The result has the words of the
-    rule.
-    """
+    """Parse a rule of CoreDNS's plugin `rewrite` to its words. Quotes have the same meaning as in a Corefile."""
     words = tuple([token.text for token in tokens("", text)])
     try:
         rewrite.parse(words)
@@ -308,7 +306,7 @@ def parse_service_reference(text: str) -> tuple[str, str] | Wanted:
     return Wanted(SERVICE_REFERENCE)
 
 
-_MAX_EXTERNAL = 120  # the most octets of an external zone; the rest of a name is for a Service and its namespace
+_MAX_EXTERNAL = 120  # the maximum octets of an external zone's name, so that names of Services fit below it
 
 
 def parse_reverse_zone(text: str) -> bytes | Wanted:

@@ -54,7 +54,7 @@ class Composed(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A document that can't be read. The reason for the operator is: `found` is not `wanted`.
+    """A document that can't be read. The operator sees the reason: `found` is not `wanted`.
 
     Lines and documents are numbered from 1.
     """
@@ -195,7 +195,7 @@ def _line(event: yaml.NodeEvent) -> int:
 def plain_1_2(text: str) -> Value:
     """Return the value of a plain scalar in the core schema of YAML 1.2.2 (section 10.3.2).
 
-    Infinities and NaN are returned as texts, because no key accepts them, and so are integers of 20 or more digits.
+    No key accepts an infinity, NaN or an integer of 20 or more digits, so such a scalar is returned as a text.
     """
     if text in _WORDS:
         return _WORDS[text]

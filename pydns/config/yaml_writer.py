@@ -1,4 +1,4 @@
-"""Writes a tree of nodes as YAML text in block style. A comment after each key names the key's line in the source."""
+"""Writes a tree of nodes as YAML text in block style. A comment after each key shows the key's line in the source."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from pydns.config.node import ImportedLine, Mapping, Node, Scalar, Sequence
 
 
 def lines(root: Mapping, source: str) -> Iterator[str]:
-    """Yield the lines of a mapping. `source` is the name of the text that contains the mapping, for the comments."""
+    """Yield the lines of a mapping. Comments show `source`, the name of the text that contains the mapping."""
     if not root.entries:
         yield "{}"
     yield from _mapping(root, source, "", "")

@@ -57,9 +57,9 @@ class History:
         self._before = (now, *counts)
 
     def after(self, number: int) -> list[Period]:
-        """Return the periods after the period with a number.
+        """Return the periods with a higher number.
 
-        If no period of this process has the number, return all periods.
+        If `number` is higher than that of the last period, it is from an earlier process, so return all periods.
         """
         periods = list(self._periods)  # a copy, because another thread may add a period at the same time
         if periods and number > periods[-1].number:
@@ -79,7 +79,7 @@ def _by_rcode(workers: Iterable[Totals]) -> dict[str, int]:
 def _by_source(workers: Iterable[Totals]) -> dict[str, int]:
     """Count the replies by source.
 
-    The replies to forwarded questions that didn't come from the cache count as answers of upstreams.
+    A reply to a forwarded question counts as an answer of an upstream, unless it came from the cache.
     """
     found = dict.fromkeys(SOURCES, 0)
     forwarded = 0

@@ -2,16 +2,15 @@
 
 Rules:
 
-1. A request must name the console by an IP address or as localhost. Rule 1 prevents DNS rebinding: a name of another
-   site would first lead to the site, and then to the console. Without this rule, a page of that site could read the
-   console.
+1. The host in a request must be an IP address or localhost. This prevents DNS rebinding: a name of another site first
+   leads to that site, and later to the console. Without this rule, a page of that site could read the console.
 2. A request that a page of another site sends is refused. The browser marks such a request with `Sec-Fetch-Site`. A
    person may still follow a link from another site to the console.
-3. The browser may load nothing from elsewhere, and may run no script but /console.js (Content-Security-Policy). Names
-   are hostile: the page shows every text as text. With Trusted Types, the browser makes sure that no text is taken for
-   HTML.
-4. A request causes little work. The data is read before any request comes, and at most one name is explained in
-   `EXPLAIN_S`.
+3. The browser may load nothing from elsewhere, and may run no script but /console.js (Content-Security-Policy). A name
+   may contain HTML of an attacker, so the page shows every text as plain text. With Trusted Types, the browser makes
+   sure that no text is taken for HTML.
+4. A request causes little work. The data is read before a request comes, and at most one name is explained in each
+   period of `EXPLAIN_S`.
 """
 
 import re
@@ -99,7 +98,7 @@ class ConsolePages:
         return self._clock.monotonic() - self._watched < WATCHED_S
 
     def data(self, request: Request) -> Page:
-        """Return the data that changes: the status, its problems, and the periods after the number `after`."""
+        """Return the data that changes: the status, its problems, and the periods with numbers above `after`."""
         status = self.snapshot.status
         now = self._clock.wall()
         age_s = max(0.0, now - status.time) if status.time else 0.0
@@ -138,7 +137,7 @@ class ConsolePages:
         )
 
     def explain(self, request: Request) -> Page:
-        """Explain the name in `text`, for a pod in the namespace or for the client in `from`."""
+        """Explain the name in `text`. `from` may contain the client: a namespace, NAMESPACE/POD or an address."""
         if not self._may_explain.is_due():
             return _error("too many questions: ask again", HTTPStatus.TOO_MANY_REQUESTS)
         text, wanted = request.query.get("text", ""), request.query.get("type", "")

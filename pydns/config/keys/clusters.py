@@ -1,4 +1,4 @@
-"""Defines keys about the names of clusters' objects: options, further domains and further clusters."""
+"""Defines keys for the names of clusters' objects: cluster options, further domains and further clusters."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -31,7 +31,7 @@ def _types(purpose: str) -> Key:
 
 
 class _Denied(NamedTuple):
-    """The value of a blocked domain."""
+    """How names of a blocked domain are denied: the value for a domain in `blocked`."""
 
     answer: Denial
     types: tuple[int, ...] = ()
@@ -173,7 +173,7 @@ def _template(
 
 
 def _check_template(match: tuple[str, ...] | None = (".*",), **values: Any) -> Iterator[Conflict]:
-    """Yield a mistake for each field of a record that names a group, if a pattern lacks the group."""
+    """Yield a mistake for each group that is used in a record but missing in a pattern."""
     for pattern in map(Pattern, match or ()):
         known = {*filter(None, pattern.groups), *map(str, range(len(pattern.groups)))}
         for section in ("answer", "authority", "additional"):
@@ -247,7 +247,7 @@ _TEMPLATE = Record(
 def check(
     aliases: tuple[Alias, ...] | None = None, blocked: tuple[Blocked, ...] | None = None, **_: Any
 ) -> Iterator[Conflict]:
-    """Yield a mistake for each alias without a valid target, and a mistake if all names are blocked."""
+    """Yield a mistake for each alias with an invalid target, and one if the root domain is blocked completely."""
     for each in aliases or ():
         wanted = alias.problem(each.pattern, each.target)
         if wanted is not None:
