@@ -8,8 +8,8 @@ from msgspec import Struct
 from pydns.metrics.objectives import DATA_AGE_S, is_met
 from pydns.table.status import ConfigState, ConfigStatus, KindStatus, Status
 
-_QUIET_S = 5.0  # longer than the second between two reports of the controller
-_SILENT_S = 5.0  # longer than the half second between two self-checks of a worker
+_QUIET_S = 5.0  # the controller reports every second, so this is a long silence
+_SILENT_S = 5.0  # a worker checks itself every half second, so this is a long silence
 
 
 class Level(Enum):
@@ -50,7 +50,7 @@ def _all(status: Status, age_s: float) -> Iterator[Problem]:
         )
         yield Problem(Level.BAD, text, "PydnsNotSynced")
     if status.restored:
-        yield Problem(Level.WARNING, "The answers are from the table of before the restart", "PydnsNotSynced")
+        yield Problem(Level.WARNING, "The answers are from a table written before the restart", "PydnsNotSynced")
     for kind, each in status.kinds.items():
         yield from _kind(kind, each, age_s)
     for name, source in status.sources.items():
@@ -97,7 +97,7 @@ _BURNS = {
 
 def _kind(title: str, kind: KindStatus, late_s: float) -> Iterator[Problem]:
     if not kind.synced:
-        return  # the problem "Names that aren't in the table" reports all kinds that aren't listed
+        return  # `_all` already reports the kinds that haven't been listed
     if kind.data_age_s is not None and kind.data_age_s + late_s > DATA_AGE_S:
         text = f"{title}: the data is {(kind.data_age_s + late_s) / 60:.0f} min old"
         yield Problem(Level.BAD, text + (f", {kind.problem}" if kind.problem else ""), "PydnsDataOld")

@@ -1,7 +1,6 @@
 """Runs the process of the console: looks at the table and the counts every second, and serves the pages.
 
-A request waits at most until one look or one explanation has ended. The process has a low priority, so workers run
-before it.
+A request waits for one look or one explanation at most. The process has a low priority, so workers run before it.
 """
 
 import os
@@ -43,10 +42,11 @@ _MOST_NAMES = 10_000
 class Tools(NamedTuple):
     """Functions of the command line that the console also uses."""
 
-    # Explains a name from an open table. The arguments are the table, and the name, the type and the client as texts.
+    # Explains a name from an open table. The first argument is the table. The others are texts: the name, the type and
+    # the client.
     explain: Callable[[Reader, str, str, str], Struct]
-    # Returns the queries that workers wrote after the last call and that came after a Unix time. If no ring can be
-    # read, returns the reason.
+    # Returns the queries that workers wrote after the last call. The argument is a Unix time: earlier queries are left
+    # out. If no ring can be read, returns the reason.
     new_queries: Callable[[float], list[Query] | str]
 
 
@@ -66,7 +66,8 @@ def run(state_dir: Path, log: Log, lifeline: int, listening: socket, blocks: Seq
     pages.snapshot = table.look()
     history.add(_counts(blocks), pages.snapshot.status.upstreams, clock.monotonic(), clock.wall())
     http.start([(listening, pages.pages())], log)
-    period = Every(PERIOD_S - LOOK_S / 2, clock)  # a period ends at every second look, because a look comes each second
+    # Looks come about once a second. With half a second less than `PERIOD_S`, a period ends after two looks.
+    period = Every(PERIOD_S - LOOK_S / 2, clock)
     while not select.select([lifeline, ends], [], [], LOOK_S - time.time() % LOOK_S)[0]:
         with suppress(TableError):
             seen = table.look()
@@ -94,7 +95,7 @@ def _counts(blocks: Sequence[Block]) -> list[Totals]:
 class Table:
     """The answer table for the threads of this process.
 
-    One thread uses the table at a time, because LMDB's map may be enlarged only while there is no transaction.
+    Only one thread at a time uses the table: LMDB's map may be enlarged only while no transaction is open.
     """
 
     def __init__(self, reader: Reader, tools: Tools) -> None:

@@ -17,7 +17,7 @@ from pydns.ring.queries import Query, name_text
 KEPT = 20_000
 KEPT_S = 300.0
 TOP_S = 60.0  # the busiest names and clients are found among the queries of the last minute
-_MOST_ROWS = 100  # the most queries in one page of the console
+_MOST_ROWS = 100  # the maximum number of queries in one page of the console
 _BUSIEST = 8
 
 NameOf = Callable[[bytes], str | None]  # octets of a client's address -> its name, or None
@@ -70,7 +70,8 @@ class Wanted(NamedTuple):
     """Conditions for the queries that the reader wants to see."""
 
     text: str = ""  # a part of the name, or of the client's name or address
-    result: str = ""  # a result, such as SERVFAIL; "failed" means neither NOERROR, NODATA nor NXDOMAIN
+    # A result, such as SERVFAIL. "failed" means every result except NOERROR, NODATA and NXDOMAIN.
+    result: str = ""
     slow_s: float = 0.0
 
 
@@ -82,7 +83,7 @@ class Recent:
         self._number = 0
 
     def add(self, queries: Iterable[Query]) -> None:
-        """Add queries, which come with the oldest first."""
+        """Add queries. The oldest query comes first."""
         for query in queries:
             self._number += 1
             self._kept.append((self._number, query))
@@ -100,7 +101,7 @@ class Recent:
     def lines(self, after: int, wanted: Wanted, name_of: NameOf) -> list[Line]:
         """Return the wanted queries with a number above `after`, the newest first, 100 at most."""
         found: list[Line] = []
-        texts: dict[tuple[bytes, bytes], str] = {}  # name and client -> the text that is searched for the wanted text
+        texts: dict[tuple[bytes, bytes], str] = {}  # name and client -> the text in which to look for `wanted.text`
         for number, query in reversed(self._kept.copy()):  # a copy, because another thread may add queries
             if number <= after or len(found) == _MOST_ROWS:
                 break

@@ -21,7 +21,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from pydns.control.kubeconfig import Access, ConnectError, in_cluster, read_kubeconfig
 
-_CONNECTIONS = 16  # the most idle connections to keep: more than there are kinds of objects
+_CONNECTIONS = 16  # the maximum number of idle connections, larger than the number of kinds of objects
 
 # TCP keepalive detects within a minute that the peer disappeared without a FIN. Timeouts of requests detect a peer that
 # still exists but sends nothing.
@@ -45,7 +45,7 @@ class ApiClient:
         self._access = access
         self._clock = clock
         self._lock = threading.Lock()
-        if not access.is_verified:  # `ApiServer` logs one warning; urllib3 would warn at each connection
+        if not access.is_verified:  # urllib3 would warn at each connection, but `ApiServer` warns only once
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         self._credentials = access.credentials()
         self._pool = _pool(access, self._credentials.certificate, self.proxy)
@@ -65,7 +65,7 @@ class ApiClient:
         """Return the response with its body unread.
 
         `timeout_s` limits the time until a connection is made, and each wait for data. After a 401, the next request
-        uses new credentials. Raises exceptions of any type, because files and programs provide the credentials.
+        uses new credentials. May raise any exception, because files and programs provide the credentials.
         """
         pool, authorization = self._current()
         headers = {"Accept": accept, "User-Agent": "pydns"}

@@ -1,6 +1,6 @@
-"""The feed of one cluster: a source of objects, and the zone that is built from these objects.
+"""The feed of one or several clusters: the sources of objects, and the zone that is built from these objects.
 
-The source's threads post their events to the controller's thread. Only the controller's thread uses the zone.
+The sources' threads post their events to the controller's thread. Only the controller's thread uses the zone.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,9 +23,9 @@ from pydns.log import Level, Log
 from pydns.table.layout import Changes, Contents, Facts
 from pydns.table.status import MAX_LISTED, ExternalStatus, Filter, KindStatus, SourceStatus
 
-_MAX_LOGGED = 120  # the most characters of the name of an object in the log
-_MAX_TEXT = 200  # the most characters of a text about an object in the status
-_MOST = 250  # the most records, names and addresses for one commit, which take a few milliseconds
+_MAX_LOGGED = 120  # the maximum length of an object's name in the log, in characters
+_MAX_TEXT = 200  # the maximum length of a text about an object in the status, in characters
+_MOST = 250  # the maximum number of records, names and addresses in one commit: they take a few milliseconds
 
 
 class Cluster:
@@ -43,7 +43,7 @@ class Cluster:
         log: Log,
         clock: Clock,
     ) -> None:
-        """Create a cluster. `post` makes the controller's thread run a call."""
+        """Create the feed. `post` makes the controller's thread run a call."""
         self.options = options
         self._serial = 0  # the serial of the last commit
         self._least_version = 0
@@ -116,8 +116,8 @@ class Cluster:
         """Return the sources that have not been listed completely, and the sources that have no records yet.
 
         A source is served in part if its missing kinds can't be listed. If there is only one source, it is always
-        served. A source that is served once is served from then on. A kind of a served source may be missing later: the
-        API server may have added the kind, or may be able to list it again.
+        served. A source that is served once is served from then on, even if a kind is missing later. A kind is missing
+        later if the API server has added it, or can list it again.
         """
         if len(self._sources) == 1:
             return frozenset(), frozenset()
@@ -330,7 +330,7 @@ class Cluster:
 
 
 def _of_source(options: SourceOptions) -> str:
-    """Return the text that names the source behind the name of a kind. The text is empty for the first source."""
+    """Return the name of the source as a text to append to a kind. The text is empty for the first source."""
     return f" of {options.name}" if options.name else ""
 
 

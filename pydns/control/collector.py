@@ -28,7 +28,7 @@ def resume() -> None:
 
 
 def keep() -> None:
-    """Collect the garbage of an earlier cluster. Afterwards, make the collector ignore the objects that exist now."""
+    """Collect the garbage of a feed that was replaced. Then make the collector ignore the objects that are left."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()

@@ -8,9 +8,9 @@ knows what the texts mean, and `control.file_watch` knows when a change counts. 
    ConfigMap changes.
 2. A folder takes effect as a whole, and only if nothing changed while it was read. So a mixture of an old and a new
    ConfigMap never takes effect.
-3. The files in direct sub-folders of a folder with a Corefile are read, too: k3s and AKS mount `coredns-custom` as a
-   sub-folder. The Corefile imports the files of sub-folders by their names. Files of the folder itself come before
-   files of the same name in sub-folders.
+3. If the folder has a Corefile, the files in its direct sub-folders are read, too. k3s and AKS mount `coredns-custom`
+   as a sub-folder. The Corefile imports the files of sub-folders by their names. If the folder and a sub-folder have
+   files of the same name, the folder's file is used.
 4. If the path doesn't exist, the defaults apply. If the path can't be read, the contents that were read last stay in
    force.
 """
@@ -30,7 +30,7 @@ from pydns.config.read import ANYWHERE, Accepted, Refused, Surroundings
 from pydns.control.config_source import Seen, Verdict
 from pydns.control.file_watch import LOOK_S, UNSETTLED, FileWatch, Signature, States, signature
 
-_MOST_FOLDERS = 16  # the most sub-folders that are read
+_MOST_FOLDERS = 16  # the maximum number of sub-folders that are read
 _MOST_ENTRIES = 1000  # a sub-folder with more entries is left out
 
 
@@ -71,7 +71,7 @@ class ConfigFile:
         return self._look_problem or self._read_problem
 
     def announce(self, verdict: Verdict) -> None:
-        """Do nothing: a file has no place for a verdict, and the log and the status show it."""
+        """Do nothing: a file has no place for a verdict. The log and the status show the verdict."""
 
     def _look(self, before: Mapping[Path, "_Look"]) -> dict[Path, "_Look"]:
         try:
@@ -83,7 +83,7 @@ class ConfigFile:
         return {self._path: look}
 
     def _read(self, path: Path) -> "States[_Look]":
-        if self._look_problem is not None:  # the path may be a FIFO now, whose reader could wait for ever
+        if self._look_problem is not None:  # the path may have become a FIFO, and reading it could take for ever
             return {path: UNSETTLED}
         look = self.watch.looked[path]
         try:
@@ -133,7 +133,7 @@ def _look(path: Path) -> _Look:
     except (FileNotFoundError, NotADirectoryError):
         return _Look(_Form.ABSENT, ())
     if not stat.S_ISDIR(status.st_mode):
-        if not stat.S_ISREG(status.st_mode):  # for example a FIFO, whose reader could wait for ever
+        if not stat.S_ISREG(status.st_mode):  # for example a FIFO: reading it could take for ever
             raise OSError(errno.EINVAL, "is neither a file nor a folder", str(path))
         return _Look(_Form.FILE, (("", signature(status)),))
     files, folders = _list(path)
@@ -146,7 +146,7 @@ def _look(path: Path) -> _Look:
 def _sub_folders(path: Path, folders: list[str]) -> Iterator[tuple[str, dict[str, Signature]]]:
     """Yield the sub-folders that may be a mounted ConfigMap, with their files.
 
-    A sub-folder that is too large, that pydns may not list, or that was deleted meanwhile is left out.
+    Leave out a sub-folder if it is too large, if pydns may not list it, or if it was deleted meanwhile.
     """
     for folder in sorted(folders):
         try:

@@ -25,8 +25,9 @@ from pydns.log import Log
 
 
 class ConfigMapWatch:
-    """Delivers the contents of ConfigMaps, from its own threads: when all ConfigMaps have been read, and after each
-    change.
+    """Delivers the contents of ConfigMaps, from its own threads.
+
+    The first delivery comes when all ConfigMaps have been read. Each change causes one more delivery.
 
     The first ConfigMap is the configuration. The other ConfigMaps contain files that the Corefile in the first one
     imports. A ConfigMap that doesn't exist is no problem.
@@ -119,7 +120,7 @@ class _Watch:
         self.observed: Observed | None = None
         self.is_read = False
         self._take = take
-        self._listed: Observed | None = None  # the ConfigMap of the current listing; None until it has come
+        self._listed: Observed | None = None  # the ConfigMap in the current listing, or None until it has come
         self.server = ApiServer(client, Watched((Kind.CONFIG_MAP,), only=name), self._apply, log, pace)
 
     def _apply(self, events: list[Event]) -> None:

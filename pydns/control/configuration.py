@@ -42,7 +42,7 @@ class ConfigTable(Protocol):
         """Return the configuration in force. Empty before the first configuration."""
 
     def accepted_config(self) -> bytes:
-        """Return the accepted configuration without added upstreams. Empty before the first configuration."""
+        """Return the accepted configuration, without the nameservers of files. Empty before the first configuration."""
 
     def put_config(self, config: bytes, accepted: bytes = b"") -> None:
         """Store both."""
@@ -65,10 +65,10 @@ class Configuration:
         *,
         is_external_alone: bool = False,
     ) -> None:
-        """Start without a configuration in force. The one in the table is from before the restart.
+        """Start without a configuration in force. The configuration in the table is from before the restart.
 
-        `usable_families` returns the address families that clients can use, for `families: auto`. If
-        `is_external_alone` is True, only the parts of a configuration that external zones need come into force.
+        `usable_families` returns the address families that clients can use. They replace `auto` in `families: auto`.
+        If `is_external_alone` is True, only the parts that external zones use come into force.
         """
         self._is_external_alone = is_external_alone
         self.config: Config | None = None  # None until the first attempt to read the source has ended
@@ -183,7 +183,7 @@ class Configuration:
         usable = self._usable_families()
         which = next(iter(usable)) if len(usable) == 1 else Families.ALL
         if which is Families.IPV4 and config.dns64 is not None:
-            which = Families.ALL  # DNS64 gives IPv6 addresses to clients, so these clients can use IPv6
+            which = Families.ALL  # DNS64 gives clients IPv6 addresses that they can use
         if which is not self._families:
             self._families = which
             self._log("families in force", families=which.value)
@@ -259,7 +259,7 @@ class Configuration:
     def _fall_back(self) -> str:
         """Make sure that a configuration is in force although the source can't be used.
 
-        Returns a text for the log that names the configuration.
+        Returns a text for the log that says which configuration is in force.
         """
         if self.config is not None:
             return "keeping the previous configuration"

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.5  # the time between two looks at values that must be polled: nameservers, problems of sources
 _STATUS_S = 1.0  # the time between two publications of the status
-_MAX_WARNINGS = 100  # the most warnings in the status
+_MAX_WARNINGS = 100  # the maximum number of warnings in the status
 _RETRY_S = 5.0  # the time between two attempts to write to a full disk
 _CONFIGURATION, _RECORDS = "configuration", "records"
 _READER_CHECK_S = 30.0  # the time between two checks that free the reader slots of killed workers
@@ -72,7 +72,7 @@ class Controller:
         self._status = Every(_STATUS_S, clock)
         self._reader_check = Every(_READER_CHECK_S, clock)
         self.is_table_new = bool(writer.thrown_away)  # True: the old table is discarded, but workers still have it open
-        self._restored = writer.is_whole()  # True: until synced, the table has records from before the start
+        self._restored = writer.is_whole()  # True: until `_synced`, the table has records from before the start
         self._configured: Config | None = None  # the configuration that was applied last
         self._wanted: ClusterOptions | None = None  # the options of `_configured`; None until a configuration is known
         self._feed: Feed | None = None  # the feed in force: the table has its records
@@ -290,7 +290,7 @@ class Controller:
     def _change_zone(self, feed: Feed, wanted: ZoneOptions) -> None:
         is_ttl_alone = feed.options.zone._replace(ttl_s=wanted.ttl_s) == wanted
         # With external zones, the TTLs in published answers can't be rewritten. A record of an external zone has its
-        # own TTL. This TTL must not change, but may be equal to the cluster's old TTL, so the two can't be told apart.
+        # own TTL, which must not change. If it is equal to the cluster's old TTL, the two can't be told apart.
         has_own_ttls = bool(wanted.external or wanted.further) or wanted.has_client_classes
         if self._published and is_ttl_alone and not has_own_ttls:
             # Rewriting the TTL in the answers of the table takes a quarter of the time of compiling them.
@@ -364,6 +364,6 @@ class Controller:
 
 
 def _is_settled(feed: Feed) -> bool:
-    """Return whether one cluster has been listed, and every other cluster has been listed or has a problem."""
+    """Return whether a cluster has been listed, and each kind that is still missing has a problem."""
     missing = feed.missing()
     return not missing or (feed.has_whole_cluster and all(missing.values()))

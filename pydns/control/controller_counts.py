@@ -41,7 +41,7 @@ class ControllerCounts:
         self._block.store(self._totals.encode())
 
     def set_configuration(self, composed: bytes) -> None:
-        """Set the configuration in force, as the bytes in the table.
+        """Set the configuration in force. `composed` has the form in which the table stores it.
 
         The hash of the configuration is a label of a metric.
         """
@@ -65,7 +65,7 @@ class ControllerCounts:
 
 
 def _service_kind(value: object, changed: ChangeTime, zone: Zone, source: str) -> str | None:
-    """Return CoreDNS's name for the kind of Service whose records an object changed.
+    """Return CoreDNS's name for a kind of Service: the kind whose records changed with the object `value`.
 
     Return None if CoreDNS doesn't measure this kind of Service.
     """

@@ -18,7 +18,7 @@ from pydns.log import Level, Log
 
 _ANSWER_S = 10.0
 _MOST_WAITING = 16
-_LONGEST = 1024  # the most octets of a message; the API server refuses longer messages
+_LONGEST = 1024  # the maximum length of a message in octets: the API server refuses longer messages
 _CONFLICT = 409  # the status of a reply if the Event exists already
 
 

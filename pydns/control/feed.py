@@ -24,9 +24,9 @@ class FeedStatus(NamedTuple):
     cut: Mapping[str, str] = {}  # object -> the part of the object that is missing in answers
     without_endpoints: Mapping[str, str] = {}  # headless Service without a ready endpoint -> text about its endpoints
     kinds: Mapping[str, KindStatus] = {}
-    warnings: Sequence[str] = ()  # for each part of the source's files that is left out, a warning with file and line
+    warnings: Sequence[str] = ()  # a warning with file and line for each part of the source's files that is left out
     is_whole: bool = True  # False if `contents` lacks records, because a cluster has not been listed completely
-    sources: Mapping[str, SourceStatus] = {}  # name -> status, of the sources after the first one
+    sources: Mapping[str, SourceStatus] = {}  # name -> status, for each source except the first one
     external: ExternalStatus | None = None  # None if no external zones are configured
 
 
@@ -52,11 +52,11 @@ class Feed(Protocol):
 
     @property
     def has_whole_cluster(self) -> bool:
-        """Return whether every kind of one cluster has been listed, so that it can be served."""
+        """Return whether a cluster can be served completely, because all its kinds have been listed."""
 
     @property
     def has_new_cluster(self) -> bool:
-        """Return whether a cluster that the last `contents` lacked, or had only in part, can be served now."""
+        """Return whether `contents` would now return more records of a cluster than at its last call."""
 
     def absent(self) -> tuple[bytes, ...]:
         """Return the zones of clusters that were not listed completely at the last `contents`.
@@ -69,7 +69,7 @@ class Feed(Protocol):
         """Return all records in pieces, and mark them as published. The caller must iterate to the end.
 
         Some large Services may be left out. If so, `changes` returns the records of these Services later, and `facts`
-        contains the names.
+        contains the names of these Services.
         """
 
     def changes(self) -> Changes:

@@ -8,10 +8,10 @@ configuration and resolv.conf are watched with this module. Rules:
    thread looks twice a second, and 0.25 s after a look that found a change. So a change takes effect within a second.
 2. A look uses stat, not inotify. The standard library doesn't support inotify, and inotify reports nothing on network
    file systems and in the mounted volumes of some runtimes. A look at 100 files takes 0.8 ms.
-3. A file that could not be read is read again at every look. What made the reading fail may disappear, although the
-   state of the file stays the same.
+3. A file that could not be read is read again at every look. The cause of the failure may disappear without a change
+   in the state of the file.
 4. The files that were read at the start are read once more at the next look. A tick of the file system's clock takes
-   milliseconds, and a change within the same tick may leave the state of the file as it was.
+   milliseconds. The second of two changes within one tick may not change the state of the file.
 """
 
 import os
@@ -30,9 +30,9 @@ from pydns.log import Level, Log
 from pydns.process.sources import folder_problem
 
 LOOK_S = 0.25  # the time between two looks while a change waits for the second one
-_QUIET = 2  # while no change waits, the time between two looks is this many times longer
+_QUIET = 2  # while no change waits, the time between two looks is `_QUIET` times as long
 PROGRESS_S = 2.0  # the time between two lines of the log while a folder is first read
-_MOST_LOGGED = 20  # the most new mistakes of one file that are logged at once
+_MOST_LOGGED = 20  # the maximum number of new mistakes of one file that are logged at once
 
 
 class Unsettled(Enum):
@@ -51,8 +51,8 @@ class FileWatch(Generic[State]):
 
     `look` gets the result of the last look and returns the state of every file that exists now. `read` reads one file.
     `read` returns the states of the file and of the files that it includes. `forget` is called for a file that was
-    deleted. `after_look` is called at the end of a look. The four functions run in the thread of this watch, or in the
-    thread that calls `read_all` or `poll`.
+    deleted. `after_look` is called at the end of a look. These four functions run in the thread of this watch, or in
+    the thread that calls `read_all` or `poll`.
     """
 
     def __init__(
@@ -98,7 +98,8 @@ class FileWatch(Generic[State]):
         for done, path in enumerate(files, start=1):
             if self._stopping.is_set():
                 return False
-            self._in_force[path] = dict.fromkeys(self._read(path), UNSETTLED)  # rule 4: read the file once more
+            # The next look reads the file once more (rule 4 of this module).
+            self._in_force[path] = dict.fromkeys(self._read(path), UNSETTLED)
             progress(done, len(files))
         return True
 
@@ -120,7 +121,7 @@ class FileWatch(Generic[State]):
             self._thread.join()
 
     def poll(self) -> bool:
-        """Look once, and read the files whose changes take effect by rule 1.
+        """Look once, and read the files whose changes take effect by rule 1 of this module.
 
         Return whether the look found a change. If it did, the next look should come soon.
         """
@@ -130,7 +131,7 @@ class FileWatch(Generic[State]):
         for path in sorted([*new, *changed]):
             known = self._in_force.get(path, {path: None})
             if self._states(known) != {each: before.get(each) for each in known}:
-                continue  # rule 1: wait until a second look finds the same state
+                continue  # wait until a second look finds the same state (rule 1 of this module)
             if self.looked.get(path) is None:
                 del self._in_force[path]
                 self._forget(path)
@@ -172,7 +173,7 @@ def signature(status: os.stat_result) -> Signature:
 
 
 class Progress:
-    """Logs how much of a folder has been read, once every `PROGRESS_S` seconds."""
+    """Logs how much of a folder has been read, at most once every `PROGRESS_S` seconds."""
 
     def __init__(self, folder: Path, log: Log, clock: Clock) -> None:
         self._folder = folder
@@ -180,7 +181,7 @@ class Progress:
         self._is_due = Every(PROGRESS_S, clock).is_due
 
     def __call__(self, done: int, files: int) -> None:
-        """Log that `done` of all files have been read, at most once every `PROGRESS_S`."""
+        """Log that `done` of `files` files have been read, at most once every `PROGRESS_S`."""
         if done < files and self._is_due():
             self._log("reading folder", directory=str(self._folder), files_read=done, files=files)
 

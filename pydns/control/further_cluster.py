@@ -1,8 +1,8 @@
 """The source of a further cluster.
 
 The source of a further cluster delivers objects from the API server as soon as the kubeconfig can be used. A missing or
-wrong kubeconfig is a problem of this cluster alone. A thread reads the kubeconfig again until it can be used, so a
-Secret may be mounted later.
+wrong kubeconfig is a problem of this cluster alone. A thread reads the kubeconfig again and again until it can be used.
+So the Secret with the kubeconfig may be mounted later.
 """
 
 import threading
@@ -70,7 +70,7 @@ class FurtherCluster:
     def status(self) -> Mapping[Kind, SourceKindStatus]:
         """Return the status of each kind.
 
-        Until the kubeconfig can be used, each kind has the same problem: why the kubeconfig can't be used.
+        Until the kubeconfig can be used, each kind has the same problem: the reason why the kubeconfig can't be used.
         """
         server = self._server
         return dict.fromkeys(self._watched.kinds, _Unreached(self._problem)) if server is None else server.status()

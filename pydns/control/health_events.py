@@ -2,8 +2,8 @@
 
 The controller calls `HealthEvents.take` with each status. The rules:
 
-1. An Event reports one of these changes. A route has no live upstream any more, or has a live upstream again. The data
-   of the cluster has been old for `OLD_S`, or is current again.
+1. An Event reports that a route has no live upstream any more, or has a live upstream again. Another Event reports
+   that the data of the cluster has been old for `OLD_S`, or is current again.
 2. For each reason, at most one Event is posted in `PAUSE_S`. Changes within this time are counted. The next Event has
    the number of these changes, the time of the first change and the messages of the last changes.
 3. Each replica has connections of its own to the API server and the upstreams. So each replica posts Events on its own
@@ -19,8 +19,8 @@ from pydns.table.status import Status
 
 OLD_S = 300.0
 PAUSE_S = 300.0
-_MOST_MESSAGES = 5  # the most messages in one Event
-_MOST_KINDS = 5  # the most kinds in one message
+_MOST_MESSAGES = 5  # the maximum number of messages in one Event
+_MOST_KINDS = 5  # the maximum number of kinds in one message
 
 UPSTREAMS_DOWN, UPSTREAMS_UP = "UpstreamsDown", "UpstreamsUp"
 NOT_SYNCED, SYNCED = "NotSynced", "Synced"
@@ -39,7 +39,7 @@ class Health:
 
     def __init__(self) -> None:
         self._down: set[str] = set()  # routes without a live upstream
-        self._old_since: float | None = None  # since when the cluster has not been synced, in monotonic time
+        self._old_since: float | None = None  # the monotonic time since which the cluster has not been synced
         self._is_old = False
 
     def changes(self, status: Status, now: float) -> Iterator[Change]:
@@ -89,7 +89,7 @@ def _old_kinds(status: Status) -> Mapping[str, str | None]:
 
 
 class _Waiting:
-    """The changes with one reason that are in no Event yet."""
+    """The changes for one reason that no Event has reported yet."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -3,19 +3,18 @@
 The server has its pages by path, and uses sockets that the supervisor keeps open. The server runs in its own thread.
 h11 parses requests and composes responses. This module limits the number of clients, and the time that a client may
 take. This module doesn't know the contents of the pages. This module doesn't use aiohttp, because importing aiohttp
-costs 0.16 s and 9.5 MB. This module doesn't use `http.server` either, because `http.server` needs a thread for each
-connection, and a client can keep this thread busy without a limit. Rules:
+costs 0.16 s and 9.5 MB. This module doesn't use `http.server` either. `http.server` needs a thread for each
+connection, which a client can keep busy without a limit. Rules:
 
 1. The server answers a request or closes the connection within `PATIENCE_S`, even if the client sends or reads slowly.
 2. The head of a request has at most `MAX_REQUEST` octets. The server ignores a body. A connection carries one request.
 3. A client address has at most `SHARE` connections at a socket. One more connection replaces the oldest connection of
-   the address, so a client that leaves connections idle can still send a request. But if the oldest connection began
+   the address. So a client that leaves connections idle can still send a request. But if the oldest connection began
    less than `SHARE_S` ago, the server closes the new connection unread.
-4. A socket has at most `MAX_CONNECTIONS` connections. To accept one more, the server closes the newest connection of
-   the address with the most connections.
-5. A socket accepts at most `TURN` connections every `TURN_S`. More connections than this wait in the kernel or are
-   lost. So a flood of connections at one socket takes little time from the other sockets and from the rest of the
-   process.
+4. A socket has at most `MAX_CONNECTIONS` connections. To accept one more, the server looks for the address with the
+   most connections, and closes the newest connection of this address.
+5. A socket accepts at most `TURN` connections every `TURN_S`. Further connections wait in the kernel or are lost. So a
+   flood of connections at one socket takes little time from the other sockets and from the rest of the process.
 6. A slow page is made in one of `SLOW_PAGES` threads, so probes don't wait for it.
 """
 
@@ -38,11 +37,12 @@ from pydns.log import Level, Log
 
 PATIENCE_S = 5.0
 MAX_REQUEST = 8192
-_MAX_FIELDS = 20  # the most fields in the query of a URL
+_MAX_FIELDS = 20  # the maximum number of fields in the query of a URL
 MAX_CONNECTIONS = 64
 SHARE, SHARE_S = 16, 0.05  # so an address can send 320 requests a second, which take 10 % of a CPU
 SLOW_PAGES = 2
-TURN, TURN_S = 128, 0.005  # at most 25,600 connections a second; closing 5,000 connections a second takes 13 % of a CPU
+# A socket accepts at most 25,600 connections a second. Closing 5,000 connections a second takes 13 % of a CPU.
+TURN, TURN_S = 128, 0.005
 
 
 class Request(NamedTuple):
@@ -108,14 +108,15 @@ async def _serve(served: list[tuple[socket, Pages]], log: Log) -> None:
 
 
 def _accept(listening: socket, pages: Pages, log: Log) -> None:
-    """Start to accept connections, at most `TURN` at a time (rule 5)."""
+    """Start to accept connections, at most `TURN` at a time (rule 5 of this module)."""
     loop = asyncio.get_running_loop()
     connections = _Connections()
 
     def take_turn() -> None:
         loop.remove_reader(listening)
         loop.call_later(TURN_S, lambda: loop.add_reader(listening, take_turn))
-        with suppress(OSError):  # no connection is waiting or left open by its client, or no file descriptor is free
+        # No connection is waiting, the client has closed its connection, or no file descriptor is free.
+        with suppress(OSError):
             for _ in range(TURN):
                 connected, peer = listening.accept()
                 if connections.make_room(peer[0], loop.time()):
@@ -133,7 +134,7 @@ class _Connection(NamedTuple):
 
 
 class _Connections:
-    """The latest connections of a socket, grouped by the address of the client (rules 3 and 4)."""
+    """The latest connections of a socket, grouped by the address of the client (rules 3 and 4 of this module)."""
 
     def __init__(self) -> None:
         self._by_address: dict[str, deque[_Connection]] = {}  # address -> its connections, the oldest first
@@ -189,7 +190,8 @@ async def _converse(connected: socket, pages: Pages, log: Log) -> None:
             await writer.drain()
             writer.close()
             await writer.wait_closed()
-    except (OSError, asyncio.CancelledError):  # the client is slow or has closed the connection, or rule 3 closes it
+    # The client is slow, the client has closed the connection, or `make_room` has closed it for a new connection.
+    except (OSError, asyncio.CancelledError):
         writer.transport.abort()
 
 

@@ -4,8 +4,8 @@ The `kubernetes` package can read the address and the credentials, too. Importin
 also takes 31 MB of memory until the process exits. So the `kubernetes` package is used only for rare kinds of
 credentials, and only in a separate process that exits soon: see `pydns.control.login`.
 
-A user in a kubeconfig may have several kinds of credentials. The first kind in this list is used: an authentication
-provider, a token, a program (`exec`), a name with a password. A client certificate is used in addition to these kinds.
+A user in a kubeconfig may have several kinds of credentials. Only the first that exists is used, in this order: an
+authentication provider, a token, a program (`exec`), a name with a password. A client certificate is used in addition.
 """
 
 import base64

@@ -5,8 +5,8 @@ takes effect. Rules:
 
 1. Files are `*.yaml`, `*.yml` and `*.json`, also in sub-folders. Hidden files are ignored. Files are processed in the
    order in which `kubectl apply -R -f` visits them.
-2. A file takes effect as a whole. If a file has a mistake, its last state without a mistake stays in force. A file that
-   never was without a mistake is left out. A mistake in a file doesn't affect other files. Each mistake is logged once.
+2. A file takes effect as a whole. If a file has a mistake, its last state without a mistake stays in force. If there is
+   no such state, the file is left out. A mistake in a file doesn't affect other files. Each mistake is logged once.
 """
 
 import time
@@ -43,7 +43,7 @@ class SourceStatus(NamedTuple):
 
     synced: bool
     objects: int
-    # the first current mistake in the folder; every kind has this problem, because a file may contain all kinds
+    # The first current mistake in the folder. Every kind has this problem, because a file may contain all kinds.
     problem: str | None
     # when an object of the kind last changed, by the clock that was passed in
     last_event: float | None
@@ -66,7 +66,7 @@ class Near(NamedTuple):
 
 
 class ManifestFolder:
-    """Delivers all objects of a folder after it has been read for the first time, and then delivers each change.
+    """Delivers all objects of a folder after the first reading, and then delivers each change.
 
     The folder's own thread calls `deliver`, once for all events of one look. An edit that changes no object delivers
     nothing.
@@ -228,7 +228,9 @@ class ManifestFolder:
 
 
 _ENDINGS = (".yaml", ".yml", ".json")
-_MAX_FILE = 16 << 20  # octets; such a file can have 80,000 minimal Services, and reading it takes 19 s and 1 GB
+# The maximum size of a file in octets. A file of this size can have 80,000 minimal Services. Reading it takes 19 s and
+# 1 GB of memory.
+_MAX_FILE = 16 << 20
 
 
 class _Contents(NamedTuple):

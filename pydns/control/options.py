@@ -144,9 +144,9 @@ def _access(cluster: Cluster) -> Access:
 
 
 def _domains(chosen: Settings, config: Config, clusters: Iterable[Cluster]) -> list[_Domain]:
-    """Return all domains in order, from the first domain on.
+    """Return all domains. The list begins with the first domain (`--domain`).
 
-    A domain that several clusters have is in the result several times.
+    If several clusters have the same domain, the result contains this domain several times.
     """
     first = Domain(
         chosen.domain,
@@ -183,7 +183,11 @@ def _reverse_zones(domain: _Domain, chosen: Settings) -> tuple[bytes, ...]:
 
 
 def _source_name(domain: _Domain, domains: Iterable[_Domain]) -> str:
-    """Return the source of a domain's objects: its cluster, or the first domain that selects the same objects."""
+    """Return the name of the source of a domain's objects.
+
+    If the first domain of the cluster selects the same objects, this is the name of the cluster. Otherwise it is the
+    name of the first domain that selects the same objects.
+    """
     first, *others = [each for each in domains if each.cluster == domain.cluster]
     if _selection(domain) == _selection(first):
         return domain.cluster

@@ -5,10 +5,11 @@ audience `AUDIENCE`. The API server checks the token (TokenReview). Rules:
 
 1. A token that was accepted is accepted for `KEPT_S`, without asking the API server again. At most `_MOST_KEPT` hashes
    of accepted tokens are kept.
-2. The API server is asked about other tokens at most `_MOST_REVIEWS` times in `_PERIOD_S`. So not every token of a
-   flood of bad tokens reaches the API server.
+2. The API server is asked about other tokens at most `_MOST_REVIEWS` times in `_PERIOD_S`. So only a few tokens of a
+   flood reach the API server.
 3. While the API server can't be asked, no page is served for a new token.
-4. A page has the last queries in `_READ_OCTETS` of the rings. Reading the whole rings would take 90 MB and 0.5 s.
+4. A page has only the queries in the last `_READ_OCTETS` octets of the rings. Reading the whole rings would take 90 MB
+   and 0.5 s.
 """
 
 import hashlib
@@ -37,8 +38,8 @@ AUDIENCE = "pydns"
 KEPT_S = 60.0
 _MOST_KEPT = 64
 _MOST_REVIEWS, _PERIOD_S = 20, 10.0
-_ANSWER_S = 2.0  # the time limit for an answer of the API server; the page must be sent within `http.PATIENCE_S`
-_LARGEST = 64 << 10  # the most octets of a TokenReview
+_ANSWER_S = 2.0  # the time limit for an answer of the API server, so that the page is sent within `http.PATIENCE_S`
+_LARGEST = 64 << 10  # the maximum size of a TokenReview in octets
 # A JWT that fits into the head of a request (8 kB). Other tokens are refused without asking the API server.
 _BEARER = re.compile(r"[Bb]earer ([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)")
 _REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
@@ -161,9 +162,9 @@ class PeerPages:
 
 
 def _number(text: str | None, default: float, largest: float) -> float:
-    """Return a number of a URL: not negative, and at most `largest`.
+    """Return the number in a field of a URL, but at most `largest`.
 
-    Return the default if the text isn't such a number.
+    Return the default if the text isn't a number, or if it is negative.
     """
     if text is None or not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text):
         return default

@@ -43,7 +43,7 @@ from pydns.table.writer import Writer, WriterError
 if TYPE_CHECKING:
     from pydns.control.api_client import ApiClient
 
-# After the supervisor has exited, the loop has this time to end, because it may be in the middle of a large commit.
+# The loop must end within this time after the supervisor has exited. A large commit may be in progress then.
 _END_S = 2.0
 # With this interval, a turn takes 4 ms at p99 while another thread parses 20,000 ports. With Python's default interval,
 # a turn takes 12 ms.
@@ -66,7 +66,7 @@ def run(settings: Settings, log: Log, parent: Parent) -> None:
     """Keep the table current and serve the pages for probes and metrics.
 
     Returns after the signal `STOP`, or after the supervisor has exited. Raises `StartError` if the controller can't
-    start. If it can't, the supervisor is never told that the controller is ready.
+    start. In this case, the supervisor is never told that the controller is ready.
     """
     end_with_threads(log)
     # Each time the loop calls into the table, a thread that parses a large object can delay the loop by this interval.
@@ -148,7 +148,7 @@ def _controller(
 
 
 def _recent_clients(state_dir: Path) -> list[bytes]:
-    """Return the client's address of each query in a sample of the last queries."""
+    """Take a sample of the last queries, and return the address of the client for each query."""
     try:
         recent = Rings(state_dir).new(time.time() - SAMPLE_S, SAMPLE_OCTETS)
     except RingError:

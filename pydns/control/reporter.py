@@ -24,7 +24,7 @@ from pydns.process.build import BUILD
 from pydns.process.pulse import Pulse
 from pydns.table.status import Status
 
-_KEPT_S = 1.0  # a page that takes milliseconds to make is made once in this time, for all requests
+_KEPT_S = 1.0  # the time for which a page is kept for further requests, because making it takes milliseconds
 
 
 class Shared(NamedTuple):
@@ -52,7 +52,7 @@ class Reporter:
         self._metrics = MetricsPage(shared.blocks, shared.pulse, port)
 
     def pages(self) -> dict[str, Pages]:
-        """Return the pages for each flag. A flag sets the address at which the pages of the flag are served."""
+        """Return the pages of each flag. The flag sets the address at which its pages are served."""
         status = kept(self._probes.whole_status, _KEPT_S, self._clock)
         for_peers = {} if self._peers is None else self._peers.pages(status)
         return {

@@ -16,10 +16,10 @@ from pydns.ring.queries import Facts, Query, Source, read
 
 VERSION = 1
 CONTENT_TYPE = "application/msgpack"
-MOST = 20_000  # the most queries in a page
-MOST_OCTETS = CUT + 162  # the most octets of a query in a page
+MOST = 20_000  # the maximum number of queries in a page
+MOST_OCTETS = CUT + 162  # the maximum size of a query in a page, in octets
 _LONGEST_SERVER = 127
-_LARGEST = 65_535  # the most octets of a DNS message
+_LARGEST = 65_535  # the maximum size of a DNS message in octets
 
 
 class _Row(Struct, frozen=True, array_like=True):
@@ -39,7 +39,7 @@ class _Page(Struct, frozen=True, kw_only=True):
 
 
 def encode(queries: Sequence[Query], most: int) -> bytes:
-    """Return the body of a page with the last queries, at most `most`."""
+    """Return the body of a page with the last `most` queries, or with all queries if there are fewer."""
     rows = [
         _Row(
             query.came,
@@ -57,7 +57,7 @@ def encode(queries: Sequence[Query], most: int) -> bytes:
 
 
 def decode(body: bytes, most: int) -> list[Query]:
-    """Return the queries of a page with at most `most` queries. Raises `ValueError`."""
+    """Return the queries of a page. Raises `ValueError` if the page is invalid or has more than `most` queries."""
     page = _decode(body)  # `msgspec.DecodeError` is a `ValueError`
     if page.version != VERSION:
         raise ValueError(f"it has version {page.version} of the page /ring, and this replica has {VERSION}")

@@ -20,7 +20,7 @@ class SourceError(Exception):
 
 
 class SourceKindStatus(Protocol):
-    """The status of one kind that every source has. An API server has more details: `kube.reflector.Status`."""
+    """The status of one kind, as every source has it. An API server has more details: `kube.reflector.Status`."""
 
     @property
     def problem(self) -> str | None:
@@ -73,21 +73,23 @@ class SourceOptions(NamedTuple):
     pods: bool  # True: the source delivers Pods, because they have DNS names
     near: str | None = None  # the server's own namespace, if its Services are delivered regardless of their labels
     optional: tuple[Kind, ...] = ()  # kinds that the source may not have
-    client_pods: bool = False  # True: the source delivers Pods as names of clients; nothing waits for these Pods
-    client_labels: tuple[str, ...] = ()  # keys of the labels of these Pods that belong to the names of clients
+    # True: the source delivers Pods as names of clients. Nothing waits for these Pods.
+    client_pods: bool = False
+    client_labels: tuple[str, ...] = ()  # a Pod's labels with these keys belong to the name of the client
     topology: bool = False  # True: the source reads zones, nodes and hints of endpoints
     annotations: tuple[str, ...] = ()  # prefixes of the annotations that external zones read
     namespace_labels: str | None = None  # a selector for Namespaces
     endpoints: bool = True  # False: the source delivers no EndpointSlices
     name: str = FIRST
     cluster: str = FIRST
-    access: Access | None = None  # how to reach the API server; None for the first cluster, which the flags describe
+    # How to reach the API server. None for the first cluster, whose API server the flags describe.
+    access: Access | None = None
 
 
 class SourceChoice(NamedTuple):
     """The source that the flags chose, and the function that opens the source."""
 
     name: str
-    # The opened source delivers events to the first function. The source delivers the events of the Services in
-    # `SourceOptions.near` to the second function.
+    # Opens a source. The opened source calls the first function with its events. It calls the second function with the
+    # events of the Services in the namespace `SourceOptions.near`.
     open: Callable[[SourceOptions, Deliver, Deliver], Source]

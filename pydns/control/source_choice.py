@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pydns.control.apiserver import Watched
     from pydns.control.health_events import HealthEvents
 
-_NOT_A_POD = "kube-system"  # the usual namespace of a cluster's DNS
+_NOT_A_POD = "kube-system"  # outside of a pod, pydns assumes the usual namespace of a cluster's DNS
 
 
 class Chosen(NamedTuple):
@@ -37,9 +37,10 @@ class Chosen(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """A source that consists of two sources. The second source delivers the objects of the server's own namespace.
+    """A source that consists of two sources beside each other.
 
-    The status of the second source isn't reported.
+    The second source delivers the objects of the server's own namespace. The status of the second source isn't
+    reported.
     """
 
     first: Source
@@ -160,7 +161,7 @@ def usable_families() -> frozenset[Families]:
 
     The routing table of this host shows these families. In a cluster with IPv4 and IPv6, a pod has addresses of both
     families, although `kubernetes.default` has only one address. A pod may have an IPv4 address that is valid only on
-    the node. Such an address counts, because an IPv6 pod reaches IPv4 hosts with it on some platforms.
+    the node. Such an address counts: on some platforms, an IPv6 pod needs it to reach IPv4 hosts.
     """
     reached = {Families.IPV4: _reached_at("0.0.0.0"), Families.IPV6: _reached_at("::")}
     return frozenset([family for family, address in reached.items() if address is not None])
