@@ -3,8 +3,8 @@
 Queries of such clients aren't counted when they come, because workers don't know the names of clients. The measurement
 takes a sample of the last queries, and looks for the names of their clients in the table. Rules:
 
-1. A measurement begins every `_PERIOD_S`. A look reads one piece of the table, so changes wait for some milliseconds at
-   most. With 150,000 Pods, a measurement takes some minutes.
+1. A measurement begins every `_PERIOD_S`. Each call of `look` reads one piece of the table, so changes of the table
+   wait for a few milliseconds at most. With 150,000 Pods, a measurement takes some minutes.
 2. The sample has the queries of the last minute, from the last `SAMPLE_OCTETS` of the rings: about 2,000.
 """
 
@@ -20,7 +20,7 @@ SAMPLE_S = 60.0
 _PERIOD_S = 60.0
 _EMPTY_S = 5.0  # the time until the next measurement if there are no recent queries
 _PAUSE_S = 0.1  # the time between two pieces, even while many changes come
-_PIECE = 20  # the entries or addresses of one look, which takes about 3 ms if each entry has 30 Pods
+_PIECE = 20  # how many entries or addresses `look` reads at once; this takes about 3 ms with 30 Pods an entry
 
 Entries = Callable[[bytes, int], tuple[list[tuple[bytes, bytes]], bytes]]  # `Writer.client_entries`
 
@@ -37,7 +37,7 @@ class UnknownClients:
         self._began = self._due = clock.monotonic()
         self._sample: Counter[bytes] = Counter()
         self._next = b""  # the key of the next entry to read
-        self._names = ClientNames()  # the names in the entries with addresses of the sample
+        self._names = ClientNames()  # the names in those entries that contain addresses of the sample
         self._left: list[bytes] = []  # addresses of the sample whose names haven't been looked up
         self._unknown = 0  # queries of the sample from clients without a name
         self._has_entries = False

@@ -7,8 +7,8 @@ a change takes effect. Rules:
    path of an included file is relative to the file that includes it. The path must lead to a file inside the folder,
    after all links are followed.
 2. A zone takes effect as a whole, together with the files that it includes. If a zone has a mistake, its last state
-   without a mistake stays in force. A zone that never was without a mistake is left out. A mistake in a zone doesn't
-   affect other zones. Each mistake is logged once.
+   without a mistake stays in force. A zone that has had a mistake from the start is left out. A mistake in a zone
+   doesn't affect other zones. Each mistake is logged once.
 """
 
 import os

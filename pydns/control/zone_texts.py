@@ -1,9 +1,9 @@
-"""Reads the zones of the configuration: the zone texts in the configuration, and the zone files that it names by an
-absolute path.
+"""Reads the zones of the configuration.
 
-The rules are those of `control.zone_folder`: a zone takes effect as a whole. If a zone has a mistake, its last state
-without a mistake stays in force. The controller reads the zones when the configuration or a file has changed. A zone
-that includes other files must be in the folder of `--zones`.
+The configuration contains the texts of zones, and the absolute paths of zone files. The rules are those of
+`control.zone_folder`: a zone takes effect as a whole. If a zone has a mistake, its last state without a mistake stays
+in force. The controller reads the zones when the configuration or a file has changed. A zone that includes other files
+must be in the folder of `--zones`.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,8 @@ class ZoneTexts:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._files: dict[ZoneText, TextFile | None] = {}  # zone file without its text -> file to read, if any
+        # Zone file, without its text -> the file to read, or None if the configuration contains the text.
+        self._files: dict[ZoneText, TextFile | None] = {}
         self._texts: dict[ZoneText, str] = {}  # the text that was read last
         self._zones: dict[Path, CompiledZone] = {}
         self._ready: dict[str, CompiledZone] = {}

@@ -57,7 +57,7 @@ class AddressRange(NamedTuple):
 
     @property
     def free_bits(self) -> int:
-        """Return the number of bits after the prefix that all addresses of the range share."""
+        """Return the number of bits after the common prefix of all addresses in the range."""
         return (int.from_bytes(self.first) ^ int.from_bytes(self.last)).bit_length()
 
 
@@ -75,7 +75,7 @@ def parse_range(text: str) -> AddressRange:
 
 
 def range_around(address: bytes, length_text: str) -> AddressRange:
-    """Return the range that contains an address, with a given prefix length.
+    """Return the range that has the given prefix length and contains the address.
 
     Raises `BadAddress` for an invalid length.
     """

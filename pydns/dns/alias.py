@@ -76,10 +76,10 @@ class Aliases:
     def __init__(self, aliases: Iterable[tuple[str, str]]) -> None:
         """`aliases` contains a pair for each alias: the results of `parse_pattern` and of `parse_target`.
 
-        A look-up takes longer if more aliases are patterns. The number of other aliases doesn't matter.
+        A look-up takes more time for each alias that is a pattern. The number of other aliases doesn't matter.
         """
         self._names: dict[bytes, bytes] = {}
-        # domain -> whether the target keeps the labels before the domain, and the target
+        # Domain -> two values: whether the target keeps the labels before the domain, and the target.
         self._below: dict[bytes, tuple[bool, bytes]] = {}
         self._patterns: list[tuple[Pattern, str]] = []
         for pattern, target in aliases:

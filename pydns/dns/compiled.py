@@ -10,7 +10,7 @@ The format of a compiled answer is:
     octets 10–   the records, compressed for a message whose question is at offset 12
 
 So a reply consists of the id, the flags, octets 2–9, the question as the client sent it, and octets 10–. The letters of
-the question may be in any case: compression pointers point into the question, but a change of case moves no octet.
+the question may be in any case. Compression pointers point into the question, but a change of case moves no octet.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ _MAX_POINTER: Final = 0x3FFF  # pointers have 14 bits (RFC 1035 section 4.1.4)
 TO_QUESTION: Final = (0xC000 | HEADER).to_bytes(2)  # a pointer to the name of the question, as the owner of a record
 _CLASS_IN: Final = CLASS_IN.to_bytes(2)
 _HEAD: Final = Struct("!2B4H").pack  # octets 0–9
-_MESSAGE: Final = 0xFFFF  # maximum octets of a message
+_MESSAGE: Final = 0xFFFF  # maximum size of a message in octets
 # The largest count that a header can contain. No message has so many records: the shortest record has 11 octets.
 _MOST: Final = 0xFFFF
 _ONE_RECORD: Final = _HEAD(0, 0, 1, 1, 0, 0) + TO_QUESTION
@@ -44,9 +44,9 @@ TARGET_AT: Final = {NS: 0, MX: 2, SRV: 6}
 def question(qname: bytes, rtype: int) -> bytes:
     """Return the key of an answer in the table: the question in wire form and lower case, with class IN.
 
-    If an octet of the type is an ASCII letter, the key begins with a zero octet, so it isn't a valid question. The fast
-    path converts the whole question to lower case before the lookup (pydns.serve.fast, rule 3). Without the zero octet,
-    two types that differ only in the case of a letter would have the same key.
+    The fast path converts the whole question to lower case before the lookup (pydns.serve.fast, rule 3). So it can't
+    distinguish two types that differ only in the case of an ASCII letter. The key of a type with such a letter
+    therefore begins with a zero octet. This key isn't a valid question, so the fast path never finds it.
     """
     key = qname.lower() + rtype.to_bytes(2) + _CLASS_IN
     return b"\0" + key if rtype >= ord("A") and is_lettered(rtype) else key
@@ -150,7 +150,7 @@ def compile_pointers(named: Iterable[tuple[bytes, bytes]], ttl_s: int) -> dict[b
 
 
 def with_ttl(compiled: bytes, before_s: int, ttl_s: int) -> bytes:
-    """Return a copy of a compiled answer, in which each TTL that was `before_s` is `ttl_s`."""
+    """Return a copy of a compiled answer, in which `ttl_s` replaces each TTL that equals `before_s`."""
     before, after = before_s.to_bytes(4), ttl_s.to_bytes(4)
     if compiled.startswith(_ONE_RECORD):
         at = len(_ONE_RECORD) + 4
@@ -200,7 +200,7 @@ def fit(wanted: int, octets: bytes, room: int) -> tuple[int, int, int]:
 
 
 def walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield the offsets of each record's start, type and end. pydns must have composed the records."""
+    """For each record, yield the offsets of its start, type and end. pydns must have composed the records."""
     position = 0
     while position < len(octets):
         begin = position
@@ -215,7 +215,7 @@ def walk(octets: bytes) -> Iterator[tuple[int, int, int]]:
 def decompile(key: bytes, compiled: bytes, most: int | None = None) -> tuple[RRset, list[RRset]]:
     """Return the RRset and the additional RRsets of a compiled answer. All owners are uncompressed names.
 
-    If `most` is given, only the whole records among the first `most` octets are returned. Tools call `decompile`. A
+    If `most` is given, only records that end within the first `most` octets are returned. Tools call `decompile`. A
     worker calls `decompile` only when it composes an answer from several RRsets.
     """
     qname, octets = key[:-4].removeprefix(b"\0") or name.ROOT, compiled[RECORDS:]

@@ -1,4 +1,4 @@
-"""The SOA record of a denial whose name is in no zone of pydns, such as the denial of a blocked name."""
+"""Makes the SOA record for denials of names that are in no zone of pydns, such as blocked names."""
 
 from pydns.dns import name
 from pydns.dns.rrset import SOA, RRset, Soa

@@ -15,7 +15,7 @@ from pydns.dns.reason import Reason
 from pydns.dns.response import UpstreamAnswer, uncompressed
 from pydns.dns.rrset import AAAA, CLASS_IN, CNAME, SOA, A
 
-# The TTL of a denial without a SOA record from an upstream; it is short, so that clients soon ask again.
+# The TTL of a denial for which no upstream has sent a SOA record. It is short, so that clients soon ask again.
 DENIAL_TTL_S = 30
 IPV4_HINT, IPV6_HINT = 4, 6  # keys of parameters in HTTPS and SVCB records (RFC 9460 section 14.3.2)
 
@@ -27,7 +27,7 @@ _MANDATORY = 0  # key of the parameter that lists the keys which a client must u
 
 
 class Record(NamedTuple):
-    """A record without compression, but the owner may be a pointer to the question."""
+    """A record without compression. Only its owner may be a pointer to the question."""
 
     owner: bytes
     rtype: int
@@ -41,7 +41,7 @@ class Record(NamedTuple):
 
 
 def without_addresses(question: bytes, answer: UpstreamAnswer) -> UpstreamAnswer:
-    """Return the answer to a question for the address family that the configuration leaves out.
+    """Return the answer to a question for addresses of a family that the configuration leaves out.
 
     `answer` is the upstream's answer. CNAMEs, denials and errors in it are kept. An answer with addresses is replaced
     by NODATA with EDE 17 (Filtered). If no SOA record of the name's zone is known, NODATA gets a SOA record at the name

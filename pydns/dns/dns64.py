@@ -51,7 +51,7 @@ class Dns64(NamedTuple):
     prefixes: tuple[AddressRange, ...]  # each prefix has 32, 40, 48, 56, 64 or 96 bits (RFC 6052 section 2.2)
     exclude: tuple[AddressRange, ...] = ()  # IPv6 addresses that are treated as missing (RFC 6147 section 5.1.4)
     translate_all: bool = False  # also map the IPv4 addresses of names that have IPv6 addresses
-    map_private: bool = False  # also map IPv4 addresses that aren't global to the well-known prefix
+    map_private: bool = False  # map private IPv4 addresses into the well-known prefix, too
 
     def usable(self, question: bytes, answer: UpstreamAnswer) -> UpstreamAnswer | None:
         """Return the answer to a question for AAAA, or None if IPv4 addresses must be mapped for the answer.
@@ -70,9 +70,10 @@ class Dns64(NamedTuple):
         return answer if len(kept) == len(records) else composed(answer, kept, authorities)
 
     def synthesised(self, question: bytes, answer: UpstreamAnswer, found: UpstreamAnswer) -> UpstreamAnswer:
-        """Return the answer to a question for AAAA, made from `found`, the answer to the same question for A.
+        """Return the answer to a question for AAAA, made from the IPv4 addresses in `found`.
 
-        `answer` is the upstream's own answer for AAAA. If there is no IPv4 address to map, the result is `answer`.
+        `found` is the upstream's answer to the same question for A, and `answer` is its answer for AAAA. If there is no
+        IPv4 address to map, the result is `answer`.
         """
         if found.rcode != Rcode.NOERROR:
             return found if found.rcode == Rcode.NXDOMAIN or answer.rcode != Rcode.NOERROR else answer
@@ -102,9 +103,9 @@ class Dns64(NamedTuple):
         return None
 
     def _mapped(self, records: Iterable[Record], longest_s: int) -> Iterator[Record]:
-        """Yield the records.
+        """Yield the records, but with mapped addresses.
 
-        Instead of each A record, yield an AAAA record for each prefix, with the mapped address.
+        An A record is replaced by an AAAA record for each prefix.
         """
         for each in records:
             if each.rtype != A:

@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 CONTENT_TYPE = b"protobuf:dnstap.Dnstap"
-MAX_CONTROL = 512  # maximum octets of a control frame; fstrm has the same limit
+MAX_CONTROL = 512  # maximum size of a control frame in octets; fstrm has the same limit
 
 
 class Kind(IntEnum):

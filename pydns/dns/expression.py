@@ -26,7 +26,7 @@ class BadExpression(ValueError):
 
 
 class Asker(NamedTuple):
-    """A question and its client."""
+    """A client, and the question that it asks."""
 
     address: bytes  # 4 or 16 octets
     qname: str  # in lower case, with a final dot
@@ -164,7 +164,7 @@ def _incidr(reader: _Reader) -> Condition:
 
 
 def _network(text: str) -> AddressRange:
-    """Parse a network such as 10.0.0.0/8. Bits after the prefix are ignored, as Go's `ParseCIDR` does."""
+    """Parse a network such as 10.0.0.0/8. Bits after the prefix are ignored, as in Go's `ParseCIDR`."""
     address, _, length = text.partition("/")
     try:
         return range_around(parse_address(address), length)

@@ -24,7 +24,7 @@ from pydns.dns.compiled import HEADER
 from pydns.dns.reason import EDE_OPTION, Reason
 from pydns.dns.rrset import OPT, RRset
 
-# The size that pydns advertises; networks don't fragment packets of this size (DNS flag day 2020).
+# The size that pydns advertises. Networks don't fragment packets of this size (DNS flag day 2020).
 EDNS_SIZE: Final = 1232
 OPT_HEAD: Final = b"\0\0\x29"  # the first octets of every OPT record: the root's name and the type (RFC 6891)
 OPT_SIZE: Final = 11  # octets of an OPT record without options
@@ -214,7 +214,7 @@ def compose_reply(
 def reply_flags(query_flags: bytes | int, rcode: int = Rcode.NOERROR, *set_flags: int) -> bytes:
     """Return the second word of a reply's header: the flags and the rcode.
 
-    RD and CD are copied from the query. `set_flags` are set, too.
+    RD and CD are copied from the query. The flags `set_flags` are added.
     """
     asked = query_flags if isinstance(query_flags, int) else int.from_bytes(query_flags)
     return (QR | asked & (RD | CD) | sum(set_flags) | rcode & 15).to_bytes(2)
@@ -226,7 +226,7 @@ def one_more(count: bytes) -> bytes:
 
 
 def with_flags(reply: bytes, flags: int) -> bytes:
-    """Return a copy of a reply in which `flags` are set, too."""
+    """Return a copy of a reply with `flags` added to its own flags."""
     return reply[:2] + (int.from_bytes(reply[2:4]) | flags).to_bytes(2) + reply[4:]
 
 

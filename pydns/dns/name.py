@@ -85,7 +85,7 @@ def from_text(text: str) -> bytes:
 def to_text(name: bytes) -> str:
     """Return a name in presentation form, with escapes and a final dot.
 
-    `from_text` makes the same name of this text.
+    `from_text` converts this text back to the same name.
     """
     if name == ROOT:
         return "."

@@ -10,7 +10,7 @@ class Networks:
 
     def __init__(self, ranges: Iterable[AddressRange]) -> None:
         """Each range must consist of all addresses with one prefix, such as 10.0.0.0/8."""
-        # (octets of an address, bits after the prefix) -> the prefixes of the networks, as numbers
+        # (number of octets of an address, number of bits after the prefix) -> the prefixes of the networks, as numbers
         self._prefixes: dict[tuple[int, int], set[int]] = {}
         for network in ranges:
             key = len(network.first), network.free_bits

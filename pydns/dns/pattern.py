@@ -8,7 +8,7 @@ two groups with the same name.
 from typing import Any
 
 MAX_PATTERN = 10_000  # the maximum number of characters in a pattern, as in CoreDNS
-_MAX_MEMORY = 1024 * 1024  # the maximum octets of memory for a compiled pattern and for matching
+_MAX_MEMORY = 1024 * 1024  # the maximum memory, in octets, for a compiled pattern and for matching
 
 
 class BadPattern(ValueError):

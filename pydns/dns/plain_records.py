@@ -15,7 +15,7 @@ from pydns.dns.address import BadAddress, parse_address
 from pydns.dns.name import MAX_NAME
 from pydns.dns.rrset import AAAA, CNAME, MX, NS, PTR, SRV, TXT, A, srv, txt
 
-MAX_STRING = 255  # the maximum octets of a character-string (RFC 1035 section 3.3)
+MAX_STRING = 255  # the maximum number of octets in a character-string (RFC 1035 section 3.3)
 
 
 class PlainRecord(NamedTuple):
@@ -30,7 +30,7 @@ class PlainRecord(NamedTuple):
 def read(line: str, owner: bytes | None, origin: bytes | None) -> PlainRecord | None:
     """Return the record in a line, or None if the record isn't simple.
 
-    A line without an owner gets `owner`, the owner of the record before.
+    If the line has no owner, the record gets `owner`, the owner of the record before it.
     """
     match = _LINE.fullmatch(line)
     if match is None:

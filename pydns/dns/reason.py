@@ -1,13 +1,13 @@
-"""The reasons why a reply isn't a success: one list, for extended errors (RFC 8914), `pydns explain` and the query log.
+"""The reasons why a reply isn't a success. `pydns explain`, the query log and extended errors (RFC 8914) use them.
 
-A reason has a code. Clients that send EDNS get the code as EXTRA-TEXT, with the INFO-CODE that fits best.
-`pydns explain` prints the same code. docs/reasons.md has the list. The page is made from this module.
+Each reason has a code, a text and advice. Clients that send EDNS get the code as EXTRA-TEXT, with the INFO-CODE that
+fits best. `pydns explain` prints the same code. The table in docs/reasons.md is made from this module.
 
 Rules:
 
 1. A code keeps its meaning, because people search for it and scripts compare it. A code is at most 24 octets long, so a
    reply doesn't become too long.
-2. The text describes what is known. The advice names what a person can change.
+2. The text describes what is known. The advice says what a person can change.
 """
 
 from enum import Enum, IntEnum

@@ -14,12 +14,12 @@ id, cache or clock. The caller has already matched the id.
    negative answer needs for caching or proof. All other records are dropped. With `minimal-responses`, Unbound and BIND
    do the same for positive answers. Stub resolvers don't need the dropped records. Dropped records outside the answer
    section are skipped without being parsed.
-4. Answers are in the order of the CNAME chain, because glibc needs this order. An owner that equals the question's name
-   is a pointer to the question. So the client sees the owner as it spelled the name. All other owners are in lower
+4. Answers are in the order of the CNAME chain, because glibc needs this order. A pointer to the question replaces each
+   owner that equals the question's name. So the client sees its own spelling of the name. All other owners are in lower
    case, or as the zone spells them.
 5. The kept records are nearly always the first records of the reply. In this case, their octets are passed on
-   unchanged. This is safe, because pointers point backwards, so that no pointer in these records leads to the records
-   after them. In all other cases, the records are composed again.
+   unchanged. This is safe: pointers point backwards, so no kept record points at a dropped one. In all other cases, the
+   records are composed again.
 6. The addresses or SRV records of an answer can be reordered, because no pointer points into these records.
 """
 
@@ -35,14 +35,14 @@ from pydns.dns.message import OPT_HEAD, OPT_SIZE
 from pydns.dns.reason import EDE_OPTION, Reason
 from pydns.dns.rrset import AAAA, CNAME, NS, OPT, PTR, SOA, SRV, A
 
-# A reply that exceeds one of the next limits is refused. With these limits, the worst packet of 64 KB takes about 1 ms.
-# The maximum number of answer records: 65,535 octets can't contain more addresses, which are the shortest useful
-# records.
+# A reply that exceeds one of these limits is refused. With these limits, the worst packet of 64 KB takes about 1 ms.
+# The maximum number of answer records. Addresses are the shortest useful records, and a message can't contain more of
+# them.
 MAX_ANSWERS: Final = 4096
-# The maximum number of records in the authority and additional sections: enough for the addresses of 1,000 SRV targets.
+# The maximum number of records in the authority and additional sections. This is enough for the addresses of 1,000 SRV
+# targets.
 MAX_BESIDE: Final = 2000
-# The maximum number of records with names in rdata, in groups of several records: 65,535 octets contain at most as many
-# SRV records of pydns.
+# The maximum number of records with names in rdata. No message that pydns composes contains more SRV records.
 MAX_NAMED: Final = 1200
 MAX_COMPOSED: Final = 450  # maximum number of records with names in rdata, if the records must be composed again
 # The maximum number of groups, in the answer section and among proofs. A group consists of consecutive records with the
@@ -74,7 +74,7 @@ class Response(NamedTuple):
     answer: UpstreamAnswer
     ttl_offsets: tuple[int, ...]  # the offset of each record's TTL in `answer.records`
     ttl_s: int  # for how many seconds the response may be cached; 0 if it must not be cached
-    negative: bool  # True: `ttl_s` is that of the SOA record (RFC 2308 section 5), and limits the TTL of every record
+    negative: bool  # True: the SOA record limits `ttl_s` (RFC 2308 section 5), and `ttl_s` limits every record's TTL
     truncated: bool
 
 
@@ -248,8 +248,8 @@ _OPT: Final = Struct("!3sHB3sH").unpack_from
 _TO_QNAME: Final = 0xC000 | HEADER
 _LENGTHS: Final = {A: 4, AAAA: 16}
 _ADDRESS_LENGTHS: Final = {rtype.to_bytes(2): length for rtype, length in _LENGTHS.items()}
-# Flags and counts -> the octets that may come after the answer. This dict is for replies with one answer, after which
-# comes nothing, or an OPT record without options. AA, RD, RA, AD, CD and the reserved bit may have any value. The
+# Flags and counts -> the octets that may come after the answer. This dict is for replies with one answer, and with no
+# other record, except an OPT record without options. AA, RD, RA, AD, CD and the reserved bit may have any value. The
 # octets don't include the size in OPT. The upper bits of the rcode and the version must be 0. DO may be set.
 _ONE_ANSWER: Final = {
     bytes([0x80 | upper, lower]) + b"\0\1\0\1\0\0\0" + bytes([additionals]): tails
@@ -270,13 +270,13 @@ _NO_RECORDS = bytes(4)
 _MAX_TTL: Final = (1 << 31) - 1
 # Octets of a message, and offset in a pointer (RFC 1035 sections 4.2.2 and 4.1.4).
 _MAX_MESSAGE, _MAX_POINTER = 0xFFFF, 0x3FFF
-# Takes 0.15 µs less than the constructor of a NamedTuple; each cache miss makes two NamedTuples.
+# Makes a NamedTuple 0.15 µs faster than its constructor does. Each cache miss makes two NamedTuples.
 _new: Final = tuple.__new__
 
 _MX, _RP, _AFSDB, _DNAME, _RRSIG, _NSEC, _NSEC3, _ANY = 15, 17, 18, 39, 46, 47, 50, 255
 # Type -> three numbers: octets of rdata before the names, number of names, and octets after the names. This dict
-# contains the types whose rdata may contain compressed names (RFC 3597 section 4), and SRV, because some servers
-# compress SRV targets although this is not allowed.
+# contains the types whose rdata may contain compressed names (RFC 3597 section 4). It also contains SRV, because some
+# servers compress SRV targets although this is not allowed.
 _NAMED: Final = {
     NS: (0, 1, 0),
     CNAME: (0, 1, 0),
@@ -300,7 +300,7 @@ class _Reader:
     """Reads the sections of a packet, and counts names and labels to enforce the limits."""
 
     moves = True  # True as long as no name points at an offset that might move
-    named = 0  # how many records with names in rdata are in groups of several records
+    named = 0  # how many records with names in rdata have been read
     _groups = 0
     _steps = 0
 
@@ -620,7 +620,7 @@ def _can_pass(wanted: list[_Group], start: int) -> bool:
     position = start
     moves = False
     for group in wanted:
-        # SRV records may be reordered, so no record may come after them: it might point at an octet that moves.
+        # SRV records may be reordered. So no record may come after them: its pointers might lead to octets that move.
         if group.begin != position or not group.is_as_wanted or moves:
             return False
         position = group.end

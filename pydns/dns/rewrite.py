@@ -1,8 +1,8 @@
-"""Rules of CoreDNS's plugin `rewrite`. A rule changes a question, and then the answer, to fit the client's question.
+"""Rules of CoreDNS's plugin `rewrite`. A rule changes the client's question, or the answer, or both.
 
 `parse` reads one rule. `rewritten` applies rules in order to a question. `revert` turns the answer to the changed
-question into an answer to the client's question. Names of questions are text in lower case with a final dot, as in
-CoreDNS: a rule may match a part of a label.
+question into an answer to the client's question. The names of questions are text in lower case with a final dot, as
+in CoreDNS, because a rule may match a part of a label.
 
 If a rule lacks `answer auto`, CoreDNS answers with the records of another name, and resolvers drop this answer. In
 pydns, the first owner is always the client's name, so resolvers keep the answer. DIFFERENCES.md lists this difference.
@@ -22,7 +22,7 @@ _MAX_TTL = (1 << 31) - 1
 _GROUP = re.compile(r"\{(0|[1-9][0-9]{0,2})\}")
 _VALUE_AT = {SRV: 6, MX: 2, CNAME: 0, NS: 0, DNAME: 0, PTR: 0, SOA: 0}  # type -> offset of the name in RDATA
 _KINDS = ("exact", "prefix", "suffix", "substring", "regex")
-# The rcodes that a rule may name. Rcodes 7 to 10 belong to dynamic updates, and rcodes 16 to 23 to EDNS and TSIG.
+# The rcodes that a rule may contain. Rcodes 7 to 10 belong to dynamic updates, and rcodes 16 to 23 to EDNS and TSIG.
 _RCODES = {rcode.name: int(rcode) for rcode in Rcode if rcode <= Rcode.YXDOMAIN}
 
 
@@ -164,7 +164,7 @@ class ValueChange(NamedTuple):
 
 
 class TtlRange(NamedTuple):
-    """Raises or lowers the TTLs of all records to a range."""
+    """Keeps the TTLs of all records within a range."""
 
     least_s: int
     most_s: int
@@ -187,7 +187,7 @@ AnswerChange = OwnerChange | ValueChange | TtlRange | RcodeChange | TargetChange
 
 
 class Rewriting(NamedTuple):
-    """A changed question, and the changes of the answer to this question, in the order in which pydns makes them."""
+    """A changed question, and the changes of its answer in the order in which pydns makes them."""
 
     question: Question
     changes: tuple[AnswerChange, ...] = ()
@@ -306,7 +306,7 @@ def _changed_name(change: Change, owner: bytes) -> bytes:
 
 
 def parse(words: Sequence[str]) -> Rule:
-    """Read the words of a rule after `rewrite`. Raises `BadRule`."""
+    """Read a rule: the words that come after `rewrite`. Raises `BadRule`."""
     stops = True
     if words and words[0].lower() in ("stop", "continue"):
         stops = words[0].lower() == "stop"
@@ -433,7 +433,7 @@ def _rcode(text: str) -> int:
 
 
 def _condition(words: list[str], change: AnswerChange) -> Callable[[Question], Rewriting | None]:
-    """Return a rule for the answers to questions whose name matches."""
+    """Return the function of a rule that only changes the answers to questions whose names match."""
     kind, text = (words[0].lower(), words[1]) if len(words) == 2 else ("exact", words[0])
     if kind not in _KINDS:
         raise BadRule(f'"{kind}"', f"one of {', '.join(_KINDS)}")
@@ -508,7 +508,7 @@ def _pattern(text: str) -> Pattern:
 
 
 def _check_groups(pattern: Pattern, new: str) -> None:
-    """Raise `BadRule` if the text `new` uses more groups than the pattern has, as CoreDNS does."""
+    """Raise `BadRule` if the text `new` uses more groups than the pattern has. CoreDNS refuses such rules, too."""
     used = sum([f"{{{index}}}" in new for index in range(101)])
     if used > len(pattern.groups) - 1:
         raise BadRule(f'"{new}"', f'a text for "{pattern.text}": the text uses more groups than this pattern has')

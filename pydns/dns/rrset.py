@@ -53,7 +53,7 @@ TYPE_NAMES: Final = {
     252: "AXFR",
     255: "ANY",
 }
-# Further types that logs show by name, and that a configuration may name.
+# Further types that logs show by name. A configuration may also contain these names.
 _OTHER_TYPES = {
     "HINFO": 13,
     "RP": 17,
@@ -101,7 +101,7 @@ class Hosts(NamedTuple):
 
     parent: bytes
     ttl_s: int
-    addresses: list[tuple[bytes, bytes]]  # for each name, its first label with its length octet, and its address
+    addresses: list[tuple[bytes, bytes]]  # for each name: the first label with its length octet, and the address
     services: tuple[bytes, ...]  # RDATA of the SRV records, without the target
 
     def rrsets(self) -> Iterator[RRset]:

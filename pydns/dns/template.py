@@ -1,7 +1,10 @@
 """Templates of CoreDNS's plugin `template`: answers that are made from the name of the question.
 
-A template has patterns for names, and texts of records with fields, such as `{{ .Name }} 60 IN A 10.0.0.{{ .Group.last
-}}`. This module supports only a few fields of Go's template language. `BadTemplate` reports all other fields.
+A template has patterns, which match names, and the texts of records. A text may contain fields. This text has two:
+
+    {{ .Name }} 60 IN A 10.0.0.{{ .Group.last }}
+
+This module supports only a few fields of Go's template language. `BadTemplate` reports all other fields.
 """
 
 import re
@@ -85,7 +88,7 @@ class Text:
         return f"Text({self.text!r})"
 
     def record(self, match: Match) -> RRset | None:
-        """Return the record for a question, or None if the text, with its fields filled in, isn't a record."""
+        """Return the record for a question, or None if the text isn't a record after its fields are filled in."""
         pieces = [each if isinstance(each, str) else each(match) for each in self._pieces]
         found = [each for each in pieces if each is not None]
         return _parse("".join(found)) if len(found) == len(pieces) else None
@@ -207,7 +210,7 @@ class Made(NamedTuple):
 
 
 def make(template: Template, match: Match, qname: bytes) -> Made | None:
-    """Return the records for a question, or None if one of the texts, with its fields filled in, isn't a record.
+    """Return the records for a question, or None if a text isn't a record after its fields are filled in.
 
     In the answer section, `qname` and the targets of the CNAMEs form a chain of names. If the owner of a record is not
     in the chain so far, the last name of the chain replaces the owner.

@@ -1,8 +1,8 @@
 """Models of the resolvers in pods: which names a resolver asks for in a lookup, in which order, and when it stops.
 
 A pod's resolver has a list of search domains and the option `ndots`. A name with fewer dots than `ndots` is asked for
-below each search domain first, and then as it is written. The table shows what each resolver does after a reply, and
-with a name that has enough dots:
+below each search domain first, and then as it is written. The table shows what each resolver does after a reply. Its
+last row shows which names the resolver tries if a name has enough dots:
 
 | reply                        | glibc               | musl                        | Go                  |
 | ---------------------------- | ------------------- | --------------------------- | ------------------- |

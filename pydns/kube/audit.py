@@ -2,8 +2,8 @@
 
 This module is pure. `kube.reflector` begins and ends audits. A watch can miss changes although no error occurs. For
 example, the server loses events, a proxy stops forwarding, or etcd was restored and has not reached the watched version
-yet. Only a new list shows the missed changes. An audit lists only the metadata of objects. In EndpointSlices of ten
-endpoints, the metadata has an eighth of the bytes.
+yet. Only a new list shows the missed changes. An audit lists only the metadata of objects. For an EndpointSlice with
+ten endpoints, this is an eighth of the bytes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ class BadPage(ValueError):
 
 
 class Audit:
-    """One audit, page by page. `listing` is the number of the reflector's listing with which the audit is compared."""
+    """One audit, page by page. The audit is compared with the reflector's listing number `listing`."""
 
     def __init__(self, kind: Kind, page_size: int, listing: int, watched_version: str) -> None:
         self.listing = listing
@@ -58,9 +58,9 @@ class Audit:
     def went_backwards(self) -> bool:
         """Return whether the version of the list is older than the version that the watch has reached.
 
-        Then the server was restored from a backup, and the watch sends no events. On any other server, a consistent
-        list is never older than an event that came earlier. Versions that aren't numbers are not compared, because the
-        API promises numbers only since Kubernetes 1.35.
+        Then the server was restored from a backup, and the watch sends no events. If no backup was restored, a
+        consistent list is never older than an event that came earlier. Versions that aren't numbers are not compared,
+        because the API promises numbers only since Kubernetes 1.35.
         """
         here, there = self._watched_version, self.resource_version
         return here.isdigit() and there.isdigit() and int(there) < int(here)

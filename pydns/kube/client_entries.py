@@ -64,8 +64,7 @@ class ClientEntries:
 class NodePods:
     """The running Pods of each node, packed. A Pod never moves to another node.
 
-    When a listing of Pods is complete, its Pods replace all Pods from before. Until then, the Pods from before stay in
-    force.
+    When a listing of Pods is complete, its Pods replace all earlier Pods. Until then, the earlier Pods stay in force.
     """
 
     def __init__(self) -> None:
@@ -159,20 +158,20 @@ class _Listing:
 
 
 def _is_of(record: bytes, text: bytes) -> bool:
-    """Return whether a record belongs to the Pod that `text` names (NAMESPACE/NAME).
+    """Return whether a record belongs to the Pod with the namespace and name in `text` (NAMESPACE/NAME).
 
     In a record, this text comes after the addresses.
     """
     at = 8
     for _ in range(record[2] + record[3]):
         at += 1 + record[at]
-    return record[at:].partition(b"\t")[0] == text  # its labels follow
+    return record[at:].partition(b"\t")[0] == text  # the Pod's labels come after the tab
 
 
 def _entry(value: Object | None) -> tuple[bytes, bytes] | None:
     """Return the key and the value of the entry of an EndpointSlice.
 
-    Return None if the object isn't one, or has no entry.
+    Return None if the object isn't an EndpointSlice, or if it has no entry.
     """
     if not isinstance(value, EndpointSlice) or not value.clients:
         return None

@@ -31,5 +31,5 @@ _RANGES = {
     "IPv6": int.from_bytes(parse_address("fd00:10:96::")),
 }
 _FIRST = 256
-# How many addresses can be allocated; the last address is left out, because in IPv4 it is the broadcast address.
+# How many addresses can be allocated. The last address is left out, because in IPv4 it is the broadcast address.
 _COUNT = 2**20 - _FIRST - 1

@@ -19,7 +19,10 @@ def resources_path(path: str) -> str:
 
 
 def is_served(path: str, status: int, body: bytes) -> bool:
-    """Return whether the API server has the kind at `path`. `status` and `body` are its answer for `resources_path`."""
+    """Return whether the API server has the kind at `path`.
+
+    `status` and `body` are the server's answer to a request for the path that `resources_path` returns.
+    """
     if status == 404:
         return False
     try:

@@ -1,7 +1,7 @@
 """Reads the documents of a manifest file as plain values with line numbers. This module knows no kinds of objects.
 
 `json_documents` reads texts that consist of JSON objects. `config.yaml_reader` reads all other texts, with its rules
-for manifests. Besides, these rules apply:
+for manifests. These rules apply, too:
 1. If a key occurs twice in a mapping, the last value is used, as with kubectl. A warning names the key.
 2. Aliases and merge keys of YAML work, but the number of values that they add is limited. Ten nested levels of
    `a: &a [*b, *b, …]` can mean ten billion values.
@@ -45,7 +45,7 @@ class Document(NamedTuple):
 
 
 class DocumentMistake(NamedTuple):
-    """A mistake in a text, and the numbers of its document and its line.
+    """A mistake in a text, and the numbers of the document and the line with the mistake.
 
     The first document and the first line have number 1.
     """
@@ -58,7 +58,7 @@ class DocumentMistake(NamedTuple):
 def read(text: str) -> Iterator[Document | DocumentMistake]:
     """Yield the documents of a text in YAML or JSON.
 
-    Instead of a document that breaks a rule, a mistake is yielded. After a syntax error, the rest of the text is not
+    For a document that breaks a rule, a mistake is yielded instead. After a syntax error, the rest of the text is not
     read, because it isn't known where the next document begins.
     """
     objects = json_documents.read(text)
@@ -67,7 +67,7 @@ def read(text: str) -> Iterator[Document | DocumentMistake]:
         return
     for document in yaml_reader.compose(text, yaml_reader.MANIFESTS):
         if isinstance(document, yaml_reader.Broken):
-            # The field `line` already contains the line.
+            # The field `line` already contains the line, so "this line" is left out of the reason.
             reason = f"{document.found} is not {document.wanted}".removeprefix("this line ")
             yield DocumentMistake(document.number, document.line, reason)
             continue
@@ -91,7 +91,7 @@ def _json_document(found: JsonValue, number: int) -> Document:
 
 
 _MOST_WARNINGS = 100  # maximum number of warnings for a document
-_ALIAS_ROOM = 100_000  # how many values aliases may add to the values in the text
+_ALIAS_ROOM = 100_000  # the maximum number of values that aliases may add to those in the text
 
 
 class _Refused(Exception):
@@ -101,7 +101,7 @@ class _Refused(Exception):
 
 
 class _Values:
-    """Makes the value of one document. A budget limits of how many values a document consists."""
+    """Makes the value of one document. A budget limits how many values the document may contain."""
 
     def __init__(self, characters: int) -> None:
         self.budget = characters // 2 + _ALIAS_ROOM  # a value in the text takes at least two characters

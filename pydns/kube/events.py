@@ -1,8 +1,8 @@
 """The five events with which a source of objects tells the controller what exists. kube-rs has the same events.
 
 A source is an API server or a folder of manifests. A full listing of a kind consists of `Init`, an `InitApply` for each
-object, and `InitDone`. `Apply` and `Delete` come between listings. After the last event, the objects that were applied
-and not deleted are those of the source. Events about different kinds or objects come in no particular order. An object
+object, and `InitDone`. `Apply` and `Delete` come between listings. After all events, the source has exactly the objects
+that were applied and not deleted. Events about different kinds or objects come in no particular order. An object
 may have had states for which there was no event.
 """
 

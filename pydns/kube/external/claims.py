@@ -1,4 +1,6 @@
-"""Claims: an object claims a name and the records that it wants there. Rules decide if several objects claim a name.
+"""Claims: an object claims a name and the records that it wants there.
+
+If several objects claim a name, these rules decide:
 
 1. A DNSEndpoint wins over objects of all other kinds. This rule applies to each record type separately, but A, AAAA and
    CNAME count as one type.
@@ -23,7 +25,7 @@ from pydns.table.layout import NodeKind
 Record = tuple[int, bytes]  # the type and the RDATA of a record
 
 _MOST = 4096  # maximum number of records of one type at a name; more addresses would not fit into a message
-_ADDRESSES = (A, AAAA, CNAME)  # types that count as one type in rule 1
+_ADDRESSES = (A, AAAA, CNAME)  # types that count as one type in rule 1 of this module
 _MOST_TOLD = 5  # maximum number of objects that the explanation of a name lists
 
 
@@ -59,13 +61,16 @@ class Way(NamedTuple):
     Only `hairpin` needs the way of a name.
     """
 
-    ports: frozenset[int] = frozenset()  # the ports that a Service must have, so that clients can use it instead
+    ports: frozenset[int] = frozenset()  # a Service needs these ports to replace the public addresses
     # The namespace and the name of the Gateway that has the addresses of the name.
     gateway: tuple[str, str] | None = None
 
 
 def merge_ways(first: Way | None, second: Way | None) -> Way | None:
-    """Return the way that has the ports of two claims for one name. Return None if the name can't have hairpin."""
+    """Combine the ways of two claims for one name: the result has the ports of both claims.
+
+    Return None if the name can't have hairpin.
+    """
     if first is None or second is None:
         return None
     return Way(first.ports | second.ports, first.gateway if first.gateway == second.gateway else None)
@@ -155,7 +160,7 @@ def _group(rtype: int) -> object:
 
 
 def _without_alias(found: dict[int, dict[bytes, None]], *, is_apex: bool) -> list[str]:
-    """Remove the CNAMEs that rule 3 leaves out from `found`.
+    """Remove from `found` the CNAMEs that rule 3 of this module leaves out.
 
     Return a line of the explanation for each removed CNAME.
     """
@@ -175,7 +180,7 @@ def _why(loser: Claimant, winner: Claimant) -> str:
         return f"{winner} comes first"
     if winner.created < loser.created:
         return f"{winner} is older"
-    return f"{winner} is as old, but its namespace and name sort first"
+    return f"{winner} is as old, and comes first in the order of namespaces and names"
 
 
 def _shortened(lines: list[str]) -> list[str]:

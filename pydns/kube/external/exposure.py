@@ -34,7 +34,7 @@ class Exposure(NamedTuple):
     problems: tuple[str, ...] = ()  # a text for each value that is left out
 
     def with_problems(self, more: Iterable[str]) -> "Exposure":
-        """Return a copy with the problems `more`, too. At most `MOST_PROBLEMS` are kept."""
+        """Return a copy with `more` added to its problems. At most `MOST_PROBLEMS` are kept."""
         return self._replace(problems=(*self.problems, *more)[:MOST_PROBLEMS])
 
 

@@ -4,16 +4,16 @@ For example, a Pod that asks for a host of an Ingress gets the ClusterIPs of the
 the traffic of the Pod doesn't leave the cluster. Rules:
 
 1. A Service has a public address if the status of its load balancer contains the address. If no status contains the
-   address, the Services that have it in `externalIPs` have it. The annotation `target` is ignored, because the owner of
-   a Service may write any address into it.
+   address, the Services with the address in `externalIPs` have it. The annotation `target` is ignored, because the
+   owner of a Service may write any address into it.
 2. The Service must have all public addresses of the name, or the hostname of which the name is an alias. If a Gateway
    has the addresses, the Services of this Gateway are preferred (label `gateway.networking.k8s.io/gateway-name`).
 3. The Service must have ClusterIPs, and the ports that clients use. For a route, clients use the ports of its
    listeners. For an Ingress, clients use port 443 with TLS, otherwise port 80. For names of the Service itself, the
    ports don't matter.
 4. A Service whose load balancer sends the PROXY protocol isn't used, because Pods don't send it. A Service with the
-   annotation `hairpin: "off"` isn't used, either. If this annotation names another Service as `NAMESPACE/NAME`, the
-   other Service is used.
+   annotation `hairpin: "off"` isn't used, either. If this annotation contains `NAMESPACE/NAME` of another Service,
+   the other Service is used.
 5. All clients get the public addresses if no Service or more than one Service is left, or if the name has more than
    `MOST_ADDRESSES` addresses.
 6. Only Services of the first cluster are used. If an object of another cluster has the name, all clients get the public
@@ -55,7 +55,7 @@ class Hairpins:
         self._services: dict[ServiceKey, Service] = {}
         self._by_status: dict[Record, dict[ServiceKey, None]] = {}
         self._by_external_ip: dict[Record, dict[ServiceKey, None]] = {}
-        # Service -> the Services whose annotation `hairpin` names it
+        # Service -> the Services whose annotation `hairpin` refers to it
         self._named_by: dict[ServiceKey, dict[ServiceKey, None]] = {}
 
     def note(self, change: Change) -> Iterable[Record]:
@@ -82,8 +82,8 @@ class Hairpins:
     def _touch(self, service: Service, touched: dict[Record, None]) -> None:
         for each in (service, *[self._services[key] for key in self._named_by.get(service.key, ())]):
             for in_status, record in _records(each):
-                # An address in `externalIPs` doesn't matter if a status contains it (rule 1). The owners of Services
-                # can change `externalIPs` often, so this case must not be expensive.
+                # An address in `externalIPs` doesn't matter if a status contains it (rule 1 of this module). The owners
+                # of Services can change `externalIPs` often, so this case must not be expensive.
                 if in_status or record not in self._by_status:
                     touched[record] = None
 
@@ -120,12 +120,12 @@ class Hairpins:
         return Hairpin(service.cluster_ips, f"clients in the cluster get Service {'/'.join(service.key)}: {ips}")
 
     def _target(self, service: Service, prefixes: Iterable[str]) -> tuple[Service, str]:
-        """Return the Service that clients use in place of `service`, which is mostly `service` itself.
+        """Return the Service that clients use in place of `service`. It is mostly `service` itself.
 
         Also return the reason why this Service can't be used, or an empty text if it can.
         """
         exposure = service.exposure
-        assert exposure is not None  # a Service without exposure has no public address, so this function never gets one
+        assert exposure is not None  # a Service without exposure has no public address, so it never gets here
         wanted = annotation(exposure.common.annotations, prefixes, "hairpin")
         if wanted is None:
             return service, "wants the PROXY protocol" if exposure.wants_proxy_protocol else ""
@@ -133,7 +133,7 @@ class Hairpins:
             return service, "has the annotation hairpin: off"
         other = self._services.get(_key(wanted))
         return (
-            (service, f"names a Service for hairpin that doesn't exist: {wanted[:80]!r}")
+            (service, f"has an annotation hairpin with a Service that doesn't exist: {wanted[:80]!r}")
             if other is None
             else (other, "")
         )
@@ -151,9 +151,9 @@ def _misfit(service: Service, way: Way) -> str:
 
 
 def _records(service: Service) -> Iterable[tuple[bool, Record]]:
-    """Return the public addresses and hostnames of a Service in pairs.
+    """Return the public addresses and hostnames of a Service, each in a pair.
 
-    In the pairs, True means that the status contains the address or hostname, and False means `externalIPs`.
+    The first value of a pair is True for an address or hostname from the status, and False for one from `externalIPs`.
     """
     exposure = service.exposure
     if exposure is None:
@@ -166,7 +166,7 @@ def _records(service: Service) -> Iterable[tuple[bool, Record]]:
 
 
 def _others(service: Service) -> list[ServiceKey]:
-    """Return the Services that the annotations `hairpin` name, whatever their prefixes are."""
+    """Return the Services in all annotations `hairpin` of a Service, with any prefix."""
     annotations = service.exposure.common.annotations if service.exposure is not None else {}
     return [_key(text) for key, text in annotations.items() if key.endswith("/hairpin") and text != OFF]
 
