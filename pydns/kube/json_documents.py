@@ -1,4 +1,4 @@
-"""Reads texts of JSON objects as values with line numbers. This module knows no kinds of objects.
+"""Reads texts of JSON objects, and finds the line of each value. This module knows no kinds of objects.
 
 The rules are the same as in kubectl:
 1. A text may contain several objects, one after the other. `---` may separate them.
@@ -87,7 +87,7 @@ def _without_halves(value: Any) -> Any:
 # Cached, because a list is searched again for each faulty object in the list.
 @lru_cache(maxsize=8)
 def _places(text: str, at: int) -> dict[str | int, tuple[int, int]]:
-    """Return a dict: key or index -> the offsets of the key and of the value, for the mapping or list at `at`.
+    """Return a dict for the mapping or list at `at`: key or index -> the offsets of the key and of the value.
 
     If a key occurs twice, the offsets are those of the last one.
     """

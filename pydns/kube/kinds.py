@@ -1,7 +1,7 @@
 """The table of kinds: which kinds of objects pydns reads from a cluster, and how it uses the objects of each kind.
 
-To add a kind, write a file in `pydns.kube.producers` with its value, its decoder and its producer. Then add a row to
-the table `Kind`, and test cases.
+To add a kind, write a file in `pydns.kube.producers` with a type for its objects, a decoder and a producer. Then add a
+row to the table `Kind`, and test cases.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from pydns.kube.producers.services import Services
 
 
 class Decoder(NamedTuple):
-    """How the objects of a kind are read: a struct for their JSON, and a function that makes an `Object` of the struct.
+    """How the objects of a kind are read: a struct for their JSON, and a function that turns it into an `Object`.
 
     `pydns.kube.objects` has examples.
     """
@@ -45,15 +45,15 @@ class Row:
     name: str  # the name of the kind in the Kubernetes API
     path: str  # the URL path that lists all objects of the kind, in the newest API version that pydns reads
     decoder: Decoder
-    producers: tuple[MakeProducer, ...] = ()  # makes the producers of the kind; empty if its objects have no records
+    producers: tuple[MakeProducer, ...] = ()  # functions that make producers; empty if the objects have no records
     is_namespaced: bool = True
     is_selected: bool = True  # whether the flag `--labels` selects objects of this kind
     field_selector: str = ""
     # Used instead of `decoder` if external zones or answers for a zone of nodes need more fields.
     exposing: Decoder | None = None
-    # If `wanted_by` is None, pydns always reads the kind. Otherwise, it returns whether zones with some options need
-    # the kind. Then the kind is optional: the API server may not have it, and pydns doesn't wait for it if it can't be
-    # listed.
+    # If `wanted_by` is None, pydns always reads the kind. Otherwise, `wanted_by` returns whether zones with the given
+    # options need the kind. Then the kind is optional: the API server may not have it, and pydns doesn't wait for it if
+    # it can't be listed.
     wanted_by: Callable[[ZoneOptions], bool] | None = None
     older: tuple[str, ...] = ()  # the older API versions that have the same fields, the newest first
 
@@ -205,9 +205,9 @@ class Kind(Enum):
 
 
 BY_NAME = {kind.value: kind for kind in Kind}
-NAMING_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE)  # the kinds that show which Services name this DNS server
+NAMING_KINDS = (Kind.SERVICE, Kind.ENDPOINT_SLICE)  # the kinds that show which Services give this DNS server a name
 _WITH_RECORDS = [kind for kind in Kind if kind.row.producers]
-# The kinds with records that are not optional.
+# All kinds with records, except optional kinds.
 RECORD_KINDS = tuple([kind for kind in _WITH_RECORDS if kind.row.wanted_by is None])
 OPTIONAL_KINDS = tuple([kind for kind in _WITH_RECORDS if kind.row.wanted_by is not None])
 

@@ -1,7 +1,7 @@
 """Kubernetes API objects, reduced to the fields that DNS needs (API versions v1 and discovery.k8s.io/v1).
 
 `pydns.kube.kinds` has the table of kinds. The decoder of a kind consists of a struct and a function. This module
-contains those of several kinds.
+contains the decoders of several kinds.
 
 `parse` checks every object from an API server or a manifest. Other modules trust the objects that `parse` returns:
 names fit into DNS labels, addresses have 4 or 16 octets, and optional lists exist. An object that DNS can't use becomes
@@ -45,7 +45,8 @@ class Ref(NamedTuple):
         return f"{self.kind.value} {self.namespace}/{self.name}" if self.namespace else f"{self.kind.value} {self.name}"
 
 
-# How many endpoints and how many ports a Service or an EndpointSlice may have. More of them get no records.
+# How many endpoints and how many ports a Service or an EndpointSlice may have. Further endpoints and ports get no
+# records.
 MAX_ENDPOINTS = 10_000  # maximum number of addresses; enough to fill two DNS messages
 MAX_PORTS = 10_000
 MAX_OBJECT_NAME = 253  # maximum characters in the name of a Pod
@@ -106,7 +107,10 @@ class Imported(NamedTuple):
 
 
 class Hints(NamedTuple):
-    """The zone of nodes in which an endpoint is, and the zones of nodes and the nodes whose clients should use it."""
+    """Where an endpoint is, and which clients should use it.
+
+    The endpoint is in `zone`, a zone of nodes. Clients in `for_zones` and clients on `for_nodes` should use it.
+    """
 
     zone: str
     for_zones: tuple[str, ...]
@@ -126,9 +130,9 @@ class EndpointSlice(NamedTuple):
     terminating: int = 0  # how many of the endpoints that aren't ready are terminating
     imported: Imported | None = None
     hints: tuple[Hints, ...] = ()  # the hints of each endpoint; empty unless `Options.topology` is set
-    # The Pods among the endpoints, packed as the slice's entry of client names (`pydns.table.client_names`). Pods that
-    # aren't ready are included, because a starting Pod sends queries, too. 10 Pods take 250 octets, where objects would
-    # take 3 KB. Empty for a slice with Pods of another cluster.
+    # The slice's entry of client names: the Pods among its endpoints (`pydns.table.client_names`). Pods that aren't
+    # ready are included, because a Pod may send queries before it is ready. In this form, 10 Pods take 250 octets. As
+    # objects, they would take 3 KB. Empty for a slice with Pods of another cluster.
     clients: bytes = b""
 
     @property
@@ -149,7 +153,7 @@ class Pod(NamedTuple):
     namespace: str
     name: str
     addresses: tuple[bytes, ...]
-    # The next two fields, which show which client has an address, are read only with `Options.clients`.
+    # The next two fields show which client has an address. They are read only with `Options.clients`.
     node: str = ""  # empty if the Pod has no node yet
     running: RunningPod | None = None  # None if the Pod has ended, or has no node or no address yet
 
@@ -193,8 +197,8 @@ class Options(NamedTuple):
     # True: an endpoint without a hostname gets the name of its pod, as with the CoreDNS option `endpoint_pod_names`.
     endpoint_pod_names: bool = False
     clients: bool = False  # True: the fields that show which Pod has an address are read
-    client_labels: tuple[str, ...] = ()  # with `clients`, the keys of the labels of Pods that are read
-    topology: bool = False  # True: the zones, nodes and hints of endpoints are read, and whether Services use hints
+    client_labels: tuple[str, ...] = ()  # the keys of the Pod labels that are read; used only with `clients`
+    topology: bool = False  # True: the zones, nodes and hints of endpoints are read, and `Service.follows_hints`
     # The prefixes of the annotations that external zones need. Empty if the configuration has no external zones.
     annotations: tuple[str, ...] = ()
 
@@ -206,8 +210,8 @@ def parse(kind: "Kind", source: bytes | msgspec.Raw | Mapping[str, Any], options
     """Return the parts of an object that DNS needs.
 
     `source` is the object as JSON, or as a mapping that was decoded from JSON. Invalid input never raises an exception.
-    Instead, the `value` of the result is `Skipped`, and its `ref` contains those parts of the reference that can be
-    read. Fields that DNS doesn't need are neither read nor checked.
+    Instead, the result contains a `Skipped` and those parts of the reference that can be read. Fields that DNS doesn't
+    need are neither read nor checked.
     """
     decoder, json = kind.row.decoder, kind.json
     if options.annotations or options.topology:
@@ -443,7 +447,7 @@ _CLUSTER_LABEL = "multicluster.kubernetes.io/source-cluster"
 
 
 def _imported(labels: Mapping[str, str]) -> Imported | None:
-    """Return the ServiceImport and the cluster that the labels of a slice name.
+    """Return the ServiceImport and the cluster whose names are in the labels of a slice.
 
     Return None if the names aren't DNS labels. Then the slice is still valid, because it may belong to a Service of
     this cluster.
@@ -456,8 +460,8 @@ def _imported(labels: Mapping[str, str]) -> Imported | None:
 
 
 def _clients(raw: RawEndpointSlice, family: int) -> bytes:
-    """Return the Pods among the endpoints of a slice, packed. A Pod that isn't well-formed is left out."""
-    # A slice may only name Pods of its own namespace. Pods of other namespaces are ignored.
+    """Return `EndpointSlice.clients` of a slice. A Pod whose name or address is invalid is left out."""
+    # A slice may refer only to Pods of its own namespace. Other Pods are ignored.
     namespaces = (None, raw.metadata.namespace)
     pods: list[tuple[bytes, str, str, str]] = []
     for endpoint in raw.endpoints or ():
@@ -470,14 +474,14 @@ def _clients(raw: RawEndpointSlice, family: int) -> bytes:
                 except (OSError, ValueError):  # the address of an endpoint that isn't ready may be invalid
                     continue
     names = [each[1] for each in pods]
-    # Checking all names together takes a fifth of the time of checking each name.
+    # All names are checked as one text, which takes a fifth of the time.
     if max(map(len, names), default=0) > MAX_OBJECT_NAME or not _is_harmless("".join(names)):
         pods = [each for each in pods if len(each[1]) <= MAX_OBJECT_NAME and _is_harmless(each[1])]
     return compose_slice(pods[:MAX_ENDPOINTS])
 
 
 def _is_harmless(text: str) -> bool:
-    """Return whether a text can be printed on a terminal without harm. All valid names of objects can."""
+    """Return whether a text can be printed on a terminal without harm. All valid names of objects are harmless."""
     return text.isascii() and text.isprintable()
 
 
@@ -505,9 +509,9 @@ _hints = lru_cache(maxsize=4096)(Hints)
 
 @lru_cache(maxsize=16_384)  # a cluster has few nodes and zones of nodes, and many endpoints are in the same ones
 def place_name(text: str | None) -> str:
-    """Return the name of a node or of a zone of nodes.
+    """Return `text`, the name of a node or of a zone of nodes.
 
-    Return an empty text if it can't be the name of a client class.
+    Return an empty text if no client class can have this name.
     """
     return intern(text) if text and len(text) <= MAX_NAME and _is_harmless(text) else ""
 
@@ -576,8 +580,8 @@ def read_port(port_name: str | None, protocol: str | None, number: int) -> Port:
     if not 0 <= number <= 65535:
         raise ValueError(f"port {number} is not in 0–65535")
     label = as_label(port_name, "port name") if port_name else ""
-    # In the name of an SRV record, an underscore comes before the name of the port. If both together are too long for a
-    # label, the port is treated as one without a name.
+    # In the name of an SRV record, an underscore comes before the name of the port. If this label would be too long,
+    # the port is treated as a port without a name.
     return Port(label if len(label) < name.MAX_LABEL else "", _PROTOCOLS[protocol], number)
 
 

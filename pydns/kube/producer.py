@@ -41,12 +41,12 @@ class ZoneOptions(NamedTuple):
     own_addresses: tuple[bytes, ...] = ()  # the addresses at which clients reach this DNS server
     # This DNS server's own namespace. A Service in it can give the server a name.
     server_namespace: str = "kube-system"
-    # The options from `external` to `exposed` are used only in those of the first domain.
+    # The fields from `external` to `exposed` are used only in the options of the first domain.
     external: tuple[ExternalZone, ...] = ()
     multicluster: tuple[bytes, ...] = ()  # the zones with the names of ServiceImports, in lower case
     external_alone: bool = False  # whether only external zones are served
     zonal: ZonalOptions = ZonalOptions()
-    # Ranges of the addresses of clients in the cluster, besides those that objects show.
+    # Clients with addresses in these ranges are in the cluster, in addition to the clients that objects show.
     cluster_ranges: tuple[ClientRange, ...] = ()
     further: tuple["ZoneOptions", ...] = ()  # the options of the further domains
     client_pods: bool = False  # whether Pods are watched, so that clients have the names of Pods
@@ -55,8 +55,8 @@ class ZoneOptions(NamedTuple):
     cluster: str = FIRST
     source: str = FIRST  # the source of the domain's objects; domains with different selectors have different sources
     has_endpoints: bool = True  # whether headless Services and the endpoints of Services have names
-    hides_empty_services: bool = False  # whether a Service with a ClusterIP has no name while it has no ready endpoint
-    only_listed_namespaces: bool = False  # whether only those namespaces are served that the source selects by labels
+    hides_empty_services: bool = False  # True: a Service with a ClusterIP has a name only while it has a ready endpoint
+    only_listed_namespaces: bool = False  # True: a namespace is served only if the source selects it by its labels
     # Zones at or below these names fall through. If `fallthrough` is None, only reverse zones fall through.
     fallthrough: tuple[bytes, ...] | None = None
 
@@ -89,7 +89,7 @@ class ZoneOptions(NamedTuple):
     def shared_apexes(self) -> tuple[bytes, ...]:
         """Return the apexes of zones to which a zone file may add records: external zones, and zones that fall through.
 
-        A reverse zone is among them only if `fallthrough` names it.
+        Reverse zones that fall through only by default are left out.
         """
         named = [
             apex
@@ -131,7 +131,7 @@ class ZoneOptions(NamedTuple):
 
     def may_point(self, address: bytes) -> bool:
         """Return whether the address of an endpoint may have a PTR record."""
-        # This method is called for each endpoint, so it has a loop, which takes 0.15 µs. `any()` would take 0.6 µs.
+        # This method is called for each endpoint. The loop takes 0.15 µs, and `any()` would take 0.6 µs.
         for first, last in self.ptr_ranges:  # noqa: SIM110
             if first <= address <= last and len(address) == len(first):
                 return True
@@ -165,7 +165,7 @@ class ServedNamespaces:
     def note(self, change: Change) -> str | None:
         """Process a change.
 
-        Return the namespace that is served now and wasn't before, or the reverse. Return None for any other change.
+        Return the namespace that is served from now on, or that is no longer served. Return None for any other change.
         """
         if not self._options.only_listed_namespaces:
             return None
@@ -184,7 +184,7 @@ class Producer(Protocol):
 
     The records of a key depend on the state of the key alone. So the zone needs no copy of the published records,
     because it can make them again from the published state. Two keys must not have records of the same owner and type.
-    Only an address may get reverse names from several keys, because the zone merges these names.
+    But several keys may give reverse names to one address, because the zone merges these names.
     """
 
     def note(self, change: Change) -> Iterable[Key]:
@@ -223,9 +223,9 @@ MakeProducer = Callable[[ZoneOptions], Producer]
 
 
 class Plain:
-    """Methods for simple producers.
+    """Default methods of producers.
 
-    Simple producers have no reverse names and no large states, and all their names have records.
+    They are right for a simple producer: it has no reverse names and no large states, and all its names have records.
     """
 
     def class_rrsets(self, state: State) -> Iterator[tuple[ClientClass, RRset]]:

@@ -1,9 +1,9 @@
 """Lists and watches one kind. This is a state machine, which chooses the next request and interprets the answer.
 
-This module knows how to list and watch, but no sockets, threads, clocks or logs. The module returns requests and log
-messages (`Notice`) as values. The caller passes in `now` and a source of random numbers. `control.apiserver` sends the
-requests. The pauses and limits come from client-go (`tools/cache/reflector.go`). The names of the states come from
-kube-rs.
+This module decides which requests are sent. It uses no sockets, threads, clocks or logs. The module returns requests
+and log messages (`Notice`) as values. The caller passes in `now` and a source of random numbers. `control.apiserver`
+sends the requests. The pauses and limits come from client-go (`tools/cache/reflector.go`). The names of the states come
+from kube-rs.
 
 Rules
 1. Delivered objects stay in force until a new listing is complete. A failure never removes objects.
@@ -42,7 +42,7 @@ class Watch(NamedTuple):
 
     With `send_initial_events`, the server first sends all objects (WatchList). The server should end the watch after
     `timeout_s`. If nothing arrives for `silence_s`, the connection is treated as dead. While the server sends all
-    objects, it is treated as dead after `Figures.answer_s`.
+    objects, the limit is `Figures.answer_s` instead of `silence_s`.
     """
 
     resource_version: str
@@ -76,7 +76,7 @@ class Notice(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The result of an answer, or of a part of one. If `over` is true, the caller must drop the rest of it.
+    """The result of an answer, or of a part of one. If `over` is true, the caller must drop the rest of the answer.
 
     If `listing` is true, the events belong to an unfinished listing, so the caller may deliver them later.
     """
@@ -113,7 +113,8 @@ class Figures(NamedTuple):
     # The range of the time limits for watches. Each watch has a random limit, so that replicas don't connect again at
     # the same time.
     watch_s: tuple[int, int] = (300, 600)
-    # How long after its time limit the server may end a watch. After that, the connection is treated as dead.
+    # The server may end a watch this long after the time limit of the watch. After that, the connection is treated as
+    # dead.
     watch_margin_s: float = 15
     answer_s: float = 30  # how long the reflector waits for an answer to begin, and for each further part of it
     backoff_first_s: float = 0.8
@@ -124,7 +125,8 @@ class Figures(NamedTuple):
     settled_s: float = 10  # a watch that lasts this long has succeeded
     audit_s: float = 300  # the mean time between two audits
     audit_confirm_s: float = 5  # the pause before `end_audit`, in which late events arrive
-    # The first and the longest pause between two checks, if the server doesn't have the kind.
+    # If the server doesn't have the kind, pydns asks again later. This is the first and the longest pause before it
+    # asks.
     discovery_s: tuple[float, float] = (5, 300)
 
 
@@ -139,7 +141,7 @@ class State(Enum):
     # A listing by WatchList. The bookmark at its end leads to WATCHING. Any failure leads to EMPTY, and then to
     # INIT_PAGE.
     INITIAL_WATCH = "initial watch"
-    # All objects are listed, and a watch is open or is the next request; status 410 leads to EMPTY.
+    # All objects are listed. A watch is open, or it is the next request. Status 410 leads to EMPTY.
     WATCHING = "watching"
 
 
@@ -396,8 +398,7 @@ class Reflector:
             events.extend(self._begin_listing())
             listing = self._listing = self._listing if self._listing is not None else self._no_versions()
             if event.type == "DELETED":
-                # A listing has no event for a deleted object. So the object is only removed, if the listing contains it
-                # already.
+                # A listing has no event for a deleted object. So the object is just removed from the listing.
                 listing.pop(ref, None)
                 self._late_deletes.add(ref)
             else:
@@ -438,8 +439,8 @@ class Reflector:
         if self._state is State.INITIAL_WATCH:
             # A server whose storage doesn't support WatchList always answers with ERROR.
             self._watch_list = False
-        # After two errors at the same version, the objects are listed again: for a version that is too old, old servers
-        # send the code 500 instead of 410.
+        # After two errors at the same version, the objects are listed again. Old servers send the code 500 instead of
+        # 410 if the version is too old.
         self._fruitless_errors += 1
         return self._refused(refusal.code or 500, refusal, seconds, now, relist=self._fruitless_errors > 1)
 
@@ -528,7 +529,7 @@ class Reflector:
 
 
 class _Number:
-    """Counts objects, in place of `_Versions`."""
+    """Counts objects, in place of a dict with their versions."""
 
     def __init__(self) -> None:
         self._number = 0

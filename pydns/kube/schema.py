@@ -29,7 +29,7 @@ _VERSION_TTL_S = 28800  # the TTL of the record dns-version in section 2.2
 _SRV_PRIORITY: Final = 0
 
 # Limits for the records of one Service, in octets. Without them, a Service could have a record for each pair of an
-# endpoint and a port, and the API allows 1,000 × 20,000 such pairs.
+# endpoint and a port. The API allows 1,000 × 20,000 such pairs.
 _MESSAGE: Final = 0xFFFF  # the largest DNS message; a longer answer can't be sent
 # The answers for all ports of a headless Service may have this many octets together, and so may the SRV answers for all
 # its endpoints.
@@ -155,7 +155,7 @@ def pod_namespace_name(schema: Schema, namespace: str) -> bytes:
 def infrastructure_rrsets(
     schema: Schema, zones: Iterable[bytes], nameservers: Iterable[bytes], addresses: Iterable[bytes]
 ) -> Iterator[RRset]:
-    """Yield the TXT record of dns-version (section 2.2), and the NS records of all zones with the addresses.
+    """Yield the TXT record of dns-version (section 2.2), and NS records with the nameservers' addresses for all zones.
 
     `nameservers` contains the names of the Services that have this DNS server as an endpoint. Without such a Service,
     the only nameserver is ns.dns, with the address records in `addresses`. With such a Service, the name `dns` must not
@@ -176,7 +176,7 @@ def version_rrset(zone: bytes, version: bytes) -> RRset:
 
 
 def nameserver_name(schema: Schema) -> bytes:
-    """Return the nameserver in SOA and NS records for the case that no Service has this DNS server as an endpoint."""
+    """Return the name of the nameserver for a domain in which no Service has this DNS server as an endpoint."""
     return _child(_child(schema.domain, "dns"), "ns")
 
 
@@ -201,11 +201,11 @@ class _Ready(NamedTuple):
     slices: list[tuple[EndpointSlice, list[str]]]  # each slice with the labels of its endpoints
     lists: list[tuple[Port, ...]]  # the different lists of ports; the index of a list is its number
     by_label: dict[str, dict[bytes, None]]  # label of an endpoint -> its addresses
-    first: dict[str, int]  # label of an endpoint -> number of the list of ports in the first slice that has the label
+    first: dict[str, int]  # label of an endpoint -> number of its list of ports in the first slice with the label
     several: dict[str, dict[int, None]]  # label of an endpoint -> numbers of its lists of ports, if it has several
 
     def ports(self, label: str) -> Iterator[Port]:
-        """Yield the ports of the endpoint with a label. A port may occur more than once."""
+        """Yield the ports of the endpoint with this label. A port may occur more than once."""
         return chain.from_iterable([self.lists[each] for each in self.several.get(label) or (self.first[label],)])
 
 
@@ -236,8 +236,8 @@ def _merge(slices: Iterable[EndpointSlice]) -> _Ready:
 def _cluster_ip(schema: Schema, owner: bytes, service: Service) -> Iterator[RRset]:
     """Yield the RRsets of section 2.3.
 
-    As in CoreDNS, the name of the Service has an SRV record for every port, too. The tool peer-finder needs these
-    records.
+    As in CoreDNS, the name of the Service itself also has an SRV record for every port. The tool peer-finder needs
+    these records.
     """
     addresses = _by_family(owner, schema.ttl_s, service.cluster_ips)
     yield from addresses
@@ -270,7 +270,10 @@ def headless_name_rrsets(schema: Schema, owner: bytes, slices: Iterable[Endpoint
 
 
 def narrowed_rrsets(schema: Schema, owner: bytes, service: bytes, slices: Iterable[EndpointSlice]) -> Iterator[RRset]:
-    """Yield the address and SRV records of some endpoints of the headless Service `service`, with the owner `owner`."""
+    """Yield address and SRV records for the endpoints in `slices`, which are endpoints of a headless Service.
+
+    `owner` is the owner of these records, and `service` is the name of the Service.
+    """
     ready = _merge(slices)
     yield from _by_family(owner, schema.ttl_s, dict.fromkeys([a for found in ready.by_label.values() for a in found]))
     everything = ((label, port.number) for label in ready.by_label for port in ready.ports(label))
@@ -286,7 +289,7 @@ def _headless(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
     targets: dict[str, tuple[bytes, tuple[RRset, ...]]] = {}
     everything = ((label, port.number) for label in ready.by_label for port in ready.ports(label))
     yield from _endpoint_srv(schema, owner, owner, everything, ready, targets, _MESSAGE)
-    # Name and protocol of a port -> pairs of the index of a slice and a port number.
+    # Name and protocol of a port -> pairs: the index of a slice, and a port number.
     by_port: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for at, (each, labels) in enumerate(ready.slices):
         for port in each.ports if labels else ():
@@ -376,7 +379,7 @@ def _hosts(schema: Schema, owner: bytes, slices: Sequence[EndpointSlice]) -> lis
 def _endpoints(schema: Schema, owner: bytes, ready: _Ready) -> Iterator[RRset]:
     """Yield the RRsets of sections 2.4.1 and 2.4.2.
 
-    As in CoreDNS, the endpoints of a Service with a ClusterIP have names, too.
+    As in CoreDNS, endpoints also have names if their Service has a ClusterIP.
     """
     room = _room(len(ready.by_label))
     most = room // (_SRV_FIXED + len(owner) + 2) + 1
@@ -418,7 +421,7 @@ def _by_family(
 
 
 def _room(answers: int) -> int:
-    """Return how many octets of records an answer may have if `answers` answers share the budget."""
+    """Return how many octets of records an answer may have. `answers` is how many answers share the budget."""
     return min(_MESSAGE, max(_LEAST, _BUDGET // max(answers, 1)))
 
 
@@ -435,9 +438,9 @@ def _distinct(items: Iterable[_Item], wanted: int) -> tuple[dict[_Item, None], b
 
 
 def _weight(records: int) -> int:
-    """Return the weight that each of the `records` SRV records in an answer has.
+    """Return the weight of each SRV record in an answer. `records` is the number of its SRV records.
 
-    The sum of the weights is about 100, as in CoreDNS. But a weight is never 0, as it may be in CoreDNS.
+    The sum of the weights is about 100, as in CoreDNS. But unlike in CoreDNS, a weight is never 0.
     """
     return max(100 // records, 1)
 

@@ -1,4 +1,4 @@
-"""Turns manifests into the objects of a cluster, completed as the API server and the controllers would do it.
+"""Turns manifests into the objects of a cluster, and completes them as the API server and the controllers would.
 
 This module does what the control plane does with Services, Pods, EndpointSlices, legacy Endpoints and Namespaces. The
 module reads no files. `read` checks one document. `build` makes the objects of the cluster from all valid manifests,
@@ -78,8 +78,8 @@ _T = TypeVar("_T")
 class Memory:
     """Results of the last call of `build`, which the next call reuses for manifests that haven't changed.
 
-    A manifest hasn't changed if it is the same Python object. The keys contain ids of such objects. Each result is
-    stored together with these objects, so that their ids stay valid.
+    A manifest hasn't changed if it is the same Python object. The key of a result contains the ids of the Python
+    objects from which the result was made. These objects are stored with the result, so that their ids stay valid.
     """
 
     def __init__(self) -> None:
@@ -585,7 +585,7 @@ def _without_empty_protocols(ports: Any) -> Any:
 
 
 def _faults(manifest: Manifest) -> Iterator[tuple[Path, str]]:
-    """Yield the mistakes with which `build` can't use an object, and for which the API server rejects it, too."""
+    """Yield the mistakes that keep `build` from using an object. The API server would reject the object, too."""
     made = manifest.read
     if isinstance(made, _Service):
         for index, family in enumerate(made.spec.ip_families or ()):
@@ -640,8 +640,8 @@ def _explain(document: Any, reason: str) -> tuple[Path, str]:
     found = document
     for step in path:
         found = found[step]
-    # In a mapping, the message of msgspec doesn't name the key. All mappings in the structs have texts as values, so
-    # the key is that of a value that isn't a text.
+    # In a mapping, the message of msgspec doesn't contain the key. All mappings in the structs have texts as values. So
+    # the wrong value is one that isn't a text.
     if where.endswith("[...]"):
         key, found = next((key, value) for key, value in found.items() if not isinstance(value, str))
         path, where = (*path, key), where.replace("[...]", f"[{key!r}]")

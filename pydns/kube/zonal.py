@@ -1,13 +1,13 @@
-"""Makes answers with only the endpoints for one node or one zone of nodes, for headless Services. Pure.
+"""Makes answers that contain only the endpoints for one node or one zone of nodes, for headless Services. Pure.
 
 For the names of Services and of their ports, the rules of kube-proxy apply to each address family separately
-(pkg/proxy/topology.go). In this module, a zone is a zone of nodes. With the option `prefer: zone`, the zone in which an
-endpoint is counts as its hint for zones.
+(pkg/proxy/topology.go). In this module, a zone is a zone of nodes. With the option `prefer: zone`, the zone of an
+endpoint counts as its hint for zones.
 
 1. If every ready endpoint has hints for nodes, clients on such a node get the endpoints with hints for this node.
 2. If every ready endpoint has hints for zones, clients in such a zone get the endpoints with hints for this zone.
-3. All other clients get all endpoints. So no client gets NODATA because of these rules, and they don't apply if one
-   endpoint has no hints.
+3. All other clients get all endpoints. So no client gets NODATA because of these rules. A rule doesn't apply if one
+   endpoint has no such hints.
 
 The SRV records of a name lead to endpoints of all families. So a class has SRV records of its own only if the rules
 apply to all families of the Service for this class. The names of endpoints are the same for all clients, and so are
@@ -27,17 +27,17 @@ from pydns.kube.objects import EndpointSlice, Hints
 from pydns.kube.schema import Schema
 from pydns.table.client_classes import ClientClass, Level
 
-# The maximum TTL of answers with only some endpoints; if these endpoints disappear, clients should soon get others.
+# The maximum TTL of answers with only some endpoints. If these endpoints disappear, clients should soon get others.
 MAX_TTL_S = 5
 DIRECTIVES = ("pin", "prefer")
 ZONE_LABEL = "_zone"
 _WHERE = {Level.NODE: "on node", Level.ZONE: "in zone"}
 _MOST_TOLD = 5  # maximum number of nodes, or of zones, that an explanation lists
-# The maximum octets of all answers of a Service for client classes, with their keys. The answers to the Service's names
-# for single zones may have as many octets.
+# All answers that a Service has for client classes may have this many octets together, including their keys. All
+# answers to its names for single zones may also have this many octets together.
 _BUDGET = 4 << 20
-# The maximum number of nodes, and of zones, for which a Service has answers of their own. A cluster has at most 5,000
-# nodes. Without this limit, a Service with 40,000 hints would delay other Services by 0.7 s.
+# A Service has separate answers for at most this many nodes, and for at most this many zones. A cluster has at most
+# 5,000 nodes. Without this limit, a Service with 40,000 hints would delay other Services by 0.7 s.
 _MOST_CLASSES = 5000
 
 _Endpoints = dict[int, list[int]]  # index of a slice -> indexes of some endpoints in the slice

@@ -49,10 +49,10 @@ _LARGE = 200
 # How much of a large state is one piece: at most this many records, names or addresses, and this many octets of
 # answers.
 _PIECE, _PIECE_OCTETS = 200, 1 << 17
-_LOOK = 40  # making this many records takes as long as comparing one record
-# The comparison of a large key is due after size / _DEADLINE seconds; the one that is due first comes first.
+_LOOK = 40  # making the state of this many records takes as long as comparing one record
+# The comparison of a large key is due after size / _DEADLINE seconds. The comparison that is due first comes first.
 _DEADLINE = 1000
-_FIRST = 200_000  # maximum size of all large states together that `contents` yields, which takes a few seconds
+_FIRST = 200_000  # maximum total size of the large states that `contents` yields, which takes a few seconds
 # After its comparison, a large key pauses for `_PAUSE` times as long as the comparison took, but at most for
 # `_MAX_PAUSE_S` seconds. Then it may be compared again.
 _PAUSE, _MAX_PAUSE_S = 9, 5.0
@@ -124,7 +124,7 @@ class Zone:
         self._large: dict[_Pointing, float] = {}  # changed large key -> when its comparison is due
         self._paused: dict[_Pointing, float] = {}  # large key -> when it may be compared again
         self._awaited: dict[_Pointing, None] = {}  # the large keys that `contents` has left to later flushes
-        # The comparison of a large key that has begun. A part of its changes may be published already.
+        # The unfinished comparison of a large key, or None. Some of its changes may already be published.
         self._comparing: _Comparison | None = None
         self._compared: _Pointing | None = None  # the key that `_comparing` compares
         self._began = 0.0  # when `_comparing` began
@@ -360,7 +360,7 @@ class Zone:
         return msgspec.structs.replace(found, zones=[*awaited, *found.zones])
 
     def _external_facts(self, zone: ExternalZone, unlisted: Collection[Kind], away: Collection[str]) -> ZoneFacts:
-        # Hairpin needs Nodes, but needn't wait for them: if they can't be listed, no name is missing, and clients in
+        # Hairpin needs Nodes, but needn't wait for them. If they can't be listed, no name is missing, and clients in
         # the cluster get the plain answers.
         plain = ZoneOptions(external=(msgspec.structs.replace(zone, hairpin=HairpinMode.OFF),))
         needed = optional_kinds(plain) if unlisted else ()
@@ -378,7 +378,7 @@ class Zone:
     def _multicluster_facts(self, unlisted: Collection[Kind], away: Collection[str]) -> list[ZoneFacts]:
         """Return the facts of the zones of ServiceImports.
 
-        The result is empty if ServiceImports haven't been listed because the API server doesn't have this kind.
+        If the API server doesn't have ServiceImports, the result is empty.
         """
         apexes = self._options.multicluster if Kind.SERVICE_IMPORT in unlisted else self._zones_of_imports()
         # Headless imports need the EndpointSlices of the first source.
@@ -446,7 +446,7 @@ class Zone:
         return self._all_cut
 
     def without_endpoints(self) -> Iterator[tuple[Ref | ForeignRef, Unready]]:
-        """Yield the headless Services and ServiceImports without a ready endpoint, each with its endpoints."""
+        """Yield the headless Services and ServiceImports without a ready endpoint, and how many endpoints each has."""
         for part in self._parts:
             if isinstance(part.producer, Services | ServiceImports):
                 for key, unready in part.producer.without_endpoints():
@@ -499,8 +499,8 @@ class Zone:
     def _next_comparison(self, now: float) -> _Comparison | None:
         """Return the comparison of the next changed key, or None if there is no such key.
 
-        Large keys only go into `_large`. Producers take turns, so that many changes of one producer don't delay the
-        names of the others.
+        A large key is only added to `_large`, and compared later. Producers take turns, so that many changes of one
+        producer don't delay the names of the others.
         """
         for _ in self._parts:
             self._turn += 1
@@ -564,7 +564,7 @@ class Zone:
     def _compare(self, each: "_Pointing", before: State | None, after: State | None) -> _Comparison:
         """Yield the differences between two states of a key, in pieces.
 
-        At the end, `after` becomes the published state. Deletions come last, so a record that both states have never
+        At the end, `after` becomes the published state. Deletions come last, so that a record of both states never
         disappears in between.
         """
         part, key = each
@@ -731,7 +731,7 @@ class Zone:
                 self._set(database, key, value)
 
     def _set(self, database: int, key: bytes, value: bytes | None) -> None:
-        """Set a value of `_infrastructure`. The value before is remembered for the next flush."""
+        """Set a value of `_infrastructure`. The old value is remembered for the next flush."""
         now = self._infrastructure[database]
         self._before[database].setdefault(key, now.get(key))
         if value is None:
@@ -953,7 +953,7 @@ def _gather(part: _Part, state: State | None) -> Generator[_Piece, None, _Names]
 
 
 def _looked_at(size: int) -> _Comparison:
-    """Yield one piece without changes. Its size stands for the time that making the state of a large key took.
+    """Yield one piece without changes. Its size stands for the time that it took to make the state of a large key.
 
     The state itself is compared later.
     """

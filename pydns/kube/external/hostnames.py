@@ -1,7 +1,7 @@
-"""Reads the values of annotations: hostnames, targets, TTLs. The owner of an object can write any text into them.
+"""Reads hostnames, targets and TTLs from annotations, into which users can write any text.
 
-The name of an annotation consists of a configured prefix and a key of external-dns. If an object has the same key with
-several prefixes, the value with the first configured prefix is used.
+The name of an annotation consists of a configured prefix and a key of external-dns. If an object has a key with several
+prefixes, the annotation with the first configured prefix is used.
 """
 
 import re
@@ -23,7 +23,7 @@ _PART = re.compile(r"([0-9.]+)(h|ms|m|s)")
 
 
 def annotation(annotations: Mapping[str, str], prefixes: Iterable[str], key: str) -> str | None:
-    """Return the value of the annotation PREFIX + KEY, for the first of the `prefixes` that has one, or None."""
+    """Return the value of the first annotation PREFIX + KEY that exists, or None. Prefixes are tried in order."""
     return next((annotations[prefix + key] for prefix in prefixes if prefix + key in annotations), None)
 
 
@@ -49,9 +49,9 @@ def _parts(text: str | None, what: str, problems: list[str]) -> Iterator[str]:
 
 
 def each_hostname(texts: Iterable[str], problems: list[str], what: str = "") -> list[bytes]:
-    """Return the wire names of texts, each name once. For each text that is not a hostname, a problem is added.
+    """Return the wire names of texts, each name once.
 
-    A problem is a text that begins with `what`.
+    For each text that is not a hostname, a message that begins with `what` is added to `problems`.
     """
     found: dict[bytes, None] = {}
     for text in texts:

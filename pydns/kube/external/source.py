@@ -1,4 +1,4 @@
-"""The protocol of sources. In this package, a source is code that makes claims for external names of objects.
+"""The protocol of sources. In this package, a source is code that claims external names for objects.
 
 `pydns.kube.producers.external` does the common work for all sources: it decides which object gets a name, and makes
 the records. To add a source, write a file in `pydns.kube.producers`, and add a row to the table in
@@ -17,11 +17,11 @@ from pydns.kube.external.claims import Claim, Claimant, Record
 from pydns.kube.external.exposure import MOST_PROBLEMS, Exposure
 from pydns.kube.producer import Change, ZoneOptions
 
-# Maximum number of names of one object, and of the records of all its names. A headless Service may have 10,000
-# endpoints. Without limits, a Service of 1,000 hostnames with 20,000 targets each would keep the controller busy for
-# over a minute.
+# How many names an object may claim, and how many records all its names may have together. A headless Service may have
+# 10,000 endpoints. Without limits, a Service of 1,000 hostnames with 20,000 targets each would keep the controller busy
+# for over a minute.
 _MOST_NAMES, _MOST_RECORDS = 10_000, 50_000
-_MOST_REFUSED = 100  # maximum number of names that an object doesn't get and for which the reason is kept
+_MOST_REFUSED = 100  # for at most this many names that an object can't get, the reason is kept
 
 
 class Zones:
@@ -109,7 +109,7 @@ class Claimed:
         )
 
     def notice(self, *texts: str) -> None:
-        """Remember texts that describe problems to the owner of the object."""
+        """Remember texts that tell the owner of the object about problems."""
         for text in texts:
             if text not in self.notices and len(self.notices) < MOST_PROBLEMS:
                 self.notices.append(text)
@@ -137,9 +137,9 @@ def address_records(addresses: Iterable[bytes]) -> tuple[Record, ...]:
 
 
 def target_records(exposure: Exposure, target: str | None, problems: list[str]) -> tuple[Record, ...]:
-    """Return the records that `target`, the value of the annotation `target`, asks for.
+    """Return the records for the targets in a text. The text `target` is the value of the annotation `target`.
 
-    If `target` is None, return records with the load balancer's addresses.
+    If `target` is None or blank, return records for the load balancer's addresses and hostnames.
     """
     addresses: Iterable[bytes] = exposure.addresses
     names: Iterable[bytes] = exposure.hostnames

@@ -1,11 +1,11 @@
-"""Finds out which addresses belong to clients in the cluster, and their classes (`pydns.table.client_classes`).
+"""Finds the addresses of clients in the cluster, and the classes of these clients (`pydns.table.client_classes`).
 
 1. A client is in the cluster if its address is in the podCIDR of a Node or in a range of the configuration. The address
    may also be that of a Node, or of an endpoint that is a Pod. All clients in the cluster have the class of the
    cluster.
-2. If objects show where a client runs, it also has the classes of its node and of the zone of this node. The range with
-   the longest prefix applies. So the address of an endpoint takes precedence over a podCIDR that contains the address,
-   because not all networks use podCIDRs.
+2. If objects show where a client runs, it also has the classes of its node and of the zone of this node. If several
+   ranges contain the client's address, the range with the longest prefix applies. So the address of an endpoint takes
+   precedence over a podCIDR that contains it. This is necessary because not all networks use podCIDRs.
 3. If objects disagree about an address, its client has neither the class of a node nor that of a zone. The client then
    gets plain answers, which are right for all clients.
 4. A user who can write EndpointSlices can write any address into them. So only the addresses of endpoints in
@@ -34,7 +34,7 @@ from pydns.table.client_names import parse_slice
 
 
 class Place(NamedTuple):
-    """Where a client runs: its node, and the zone of this node. An unknown one is an empty text."""
+    """Where a client runs: its node, and the zone of this node. An unknown node or zone is an empty text."""
 
     node: str
     zone: str
@@ -92,7 +92,7 @@ class ClusterClients(Plain):
         return self._places.keys()
 
     def state(self, key: ClientRange) -> ClientsState | None:
-        """Return a range with the places of its clients, or None if no object shows it any more."""
+        """Return a range with the places of its clients, or None if no object shows the range any more."""
         places = self._places.get(key)
         return None if places is None else ClientsState(key, frozenset(places))
 

@@ -1,6 +1,6 @@
 """DNSEndpoints of external-dns (externaldns.k8s.io/v1alpha1).
 
-The names and records of a DNSEndpoint are written in it.
+A DNSEndpoint itself contains its names and records.
 """
 
 from collections.abc import Callable, Iterable

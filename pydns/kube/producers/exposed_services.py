@@ -54,10 +54,10 @@ _GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
 _TOPOLOGY_ANNOTATIONS = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints")
 _DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
 _AWS_ATTRIBUTES = "service.beta.kubernetes.io/aws-load-balancer-target-group-attributes"
-# The minimum TTL of the NS records of a zone and of their addresses. The NS records in the parent zone have a similar
-# TTL.
+# The minimum TTL of a zone's NS records, and of the address records of its nameservers. The NS records in the parent
+# zone have a similar TTL.
 LEAST_NAMESERVER_TTL_S = 300
-_WEIGHT = 100  # the weight of a SRV record that is alone at its name
+_WEIGHT = 100  # the weight of an SRV record whose name has no other SRV record
 
 
 class ServiceExposure(NamedTuple):
@@ -67,7 +67,7 @@ class ServiceExposure(NamedTuple):
     external_ips: tuple[bytes, ...]
     node_ports: tuple[int, ...]  # the node port of each port of the Service; 0 if a port has none
     common: Exposure
-    # True: the load balancer sends the PROXY protocol to the Service, which Pods don't.
+    # True: the load balancer sends the PROXY protocol to the Service. Pods don't send it.
     wants_proxy_protocol: bool = False
     # The name of the Gateway to which the Service belongs, in the same namespace; empty if it belongs to none.
     gateway: str = ""
@@ -293,7 +293,7 @@ class ExposedServices:
     def _report_foreign(self, exposure: ServiceExposure, claimed: Claimed) -> None:
         """Add a notice for each hostname that is in no external zone.
 
-        External zones that don't have names of Services count, too.
+        A hostname in an external zone without names of Services gets no notice.
         """
         annotations = exposure.common.annotations
         prefixes = dict.fromkeys([prefix for zone in self._zones for prefix in zone.annotations])

@@ -2,8 +2,8 @@
 
 A key is a name. Several objects may claim one name. The state of a key is the final decision about the name, so two
 keys never have records of the same owner. When an object changes, the names that it claimed before and the names that
-it claims now may change. If a changed name is the target of an MX, SRV or NS record, the answer with this record may
-change, too, because it contains the addresses of the target.
+it claims now may change. An answer with an MX, SRV or NS record also contains the addresses of the target. So if the
+addresses of the target change, this answer may change, too.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ from pydns.kube.producers.routes import Routes
 from pydns.table.client_classes import ClientClass, Level
 from pydns.table.layout import NodeKind, origin_key
 
-# The sources by the configuration's names for them. Nodes claim no names, so they have no source here.
+# Name of a source in the configuration -> the source. Nodes claim no names, so they have no source here.
 # `ExposedServices` uses the addresses of Nodes.
 _SOURCES: dict[ExternalSource, MakeSource] = {
     ExternalSource.SERVICES: ExposedServices,
@@ -64,7 +64,8 @@ class External:
     def __init__(self, options: ZoneOptions) -> None:
         self._options = options
         self._hairpins = Hairpins() if options.has_hairpin else None
-        # Address record -> each name for which an object claims it, and by how many claims. Used only for hairpin.
+        # Address record -> each name with claims that contain the record, and the number of these claims. Used only for
+        # hairpin.
         self._having: dict[Record, Counter[bytes]] = {}
         self._zones = Zones(options)
         self._sources: dict[str, list[Source]] = {}  # cluster -> the sources for its objects
@@ -77,7 +78,7 @@ class External:
         self._claims: dict[bytes, dict[Claimant, Claim]] = {}  # name -> the claims for the name, by their claimants
         # name -> the objects that want the name but can't get it, each with the reason
         self._refused: dict[bytes, dict[Claimant, str]] = {}
-        # Target -> each name whose answer also contains the addresses of the target, and because of how many objects.
+        # Target -> each name whose answer also contains the addresses of the target, and how many objects cause this.
         self._carriers: dict[bytes, Counter[bytes]] = {}
         self._counts: Counter[bytes] = Counter()  # apex -> how many names of the zone are claimed
         self._wildcards: Counter[bytes] = Counter()  # apex -> how many wildcards of the zone are claimed
@@ -356,13 +357,13 @@ class External:
         return self._counts[apex]
 
     def problem(self, zone: ExternalZone) -> str | None:
-        """Return a text that lists the nameservers of a zone without an address, or None if all have one."""
+        """Return a text that lists those nameservers of a zone that have no address, or None if all have one."""
         owners = [each.owner(zone.apex) for each in zone.nameservers]
         lacking = [name.to_text(owner) for owner in owners if not self._addresses(owner)]
         return f"without an address: {', '.join(lacking)}" if lacking else None
 
     def conflicts(self) -> Conflicts:
-        """Return the names for which objects lost, and the objects of which a part isn't served."""
+        """Return the names that objects lost to other objects, and the objects that are served only in part."""
         names = sorted(self._losers)[:_MOST_LISTED]
         return Conflicts(
             {name.to_text(each): "; ".join(self._losers[each][1]) for each in names},

@@ -1,7 +1,8 @@
 """Gateways and ListenerSets of the Gateway API: the listeners to which routes may be attached, and their addresses.
 
 A ListenerSet adds listeners to a Gateway. For this, the status of the ListenerSet must show that it is accepted, and
-the Gateway must allow ListenerSets of its namespace. By default, a Gateway allows no ListenerSets.
+the Gateway must allow ListenerSets from the namespace of this ListenerSet. By default, a Gateway allows no
+ListenerSets.
 """
 
 from collections.abc import Iterable
@@ -27,7 +28,7 @@ class Listener(NamedTuple):
     hostname: bytes  # the hostname in wire form and lower case; empty if the listener accepts any hostname
     port: int
     protocol: str
-    kinds: frozenset[str]  # the kinds of routes that may be attached; empty if all kinds for the protocol may be
+    kinds: frozenset[str]  # the kinds of routes that may be attached; empty if only the protocol decides
     same_namespace: bool  # whether only routes in the listener's own namespace may be attached
 
 
@@ -171,7 +172,7 @@ class RawListenerSet(msgspec.Struct, gc=False):
 
 
 def is_accepted(conditions: Iterable[Condition] | None) -> bool:
-    """Return whether the condition `Accepted` is among some conditions and true."""
+    """Return whether `conditions` contains the condition `Accepted`, and this condition is true."""
     return any(each.type == "Accepted" and each.status == "True" for each in conditions or ())
 
 
@@ -216,7 +217,7 @@ def _listener(raw: _Listener, problems: list[str]) -> Listener:
     allowed = raw.allowed_routes or _AllowedRoutes()
     kinds = frozenset([each.kind for each in allowed.kinds or () if (each.group or GROUP) == GROUP])
     where = (allowed.namespaces and allowed.namespaces.from_) or "Same"
-    # If a selector decides from which namespaces routes may come, the Gateway's controller compares it with the labels
+    # A selector may decide from which namespaces routes may come. The Gateway's controller compares it with the labels
     # of namespaces, and writes the result to the status of each route. So pydns ignores the selector.
     return Listener(raw.name, host, raw.port, raw.protocol, kinds, where == "Same")
 

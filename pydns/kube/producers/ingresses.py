@@ -102,7 +102,7 @@ class Ingresses:
     def note(self, change: Change) -> Iterable[_Key]:
         """Process a changed Ingress or IngressClass. Return the keys of all Ingresses whose claims may have changed.
 
-        If an IngressClass changes, these are the Ingresses that name no class, because they have the default class.
+        If the default class changes, these are the Ingresses without a class of their own.
         """
         before, after = change
         if isinstance(before, IngressClass) or isinstance(after, IngressClass):

@@ -49,7 +49,7 @@ _WITHOUT_HOSTNAMES = frozenset({"TCPRoute", "UDPRoute"})
 class Parent(NamedTuple):
     """A reference of a route to a Gateway or a ListenerSet, which may also choose a listener by name and port.
 
-    A name or a port of None means any.
+    If `section` is None, the listener may have any name. If `port` is None, it may have any port.
     """
 
     key: Key  # the key of a Gateway or a ListenerSet
@@ -82,7 +82,7 @@ class Place(NamedTuple):
     """The listeners of a Gateway or a ListenerSet, and the Gateway."""
 
     gateway: Gateway
-    # The exposures of the ListenerSet, if the listeners belong to one, and of the Gateway.
+    # The exposure of the Gateway. If the listeners belong to a ListenerSet, its exposure comes first.
     exposures: tuple[Exposure, ...]
     namespace: str  # the namespace of the listeners
     listeners: tuple[Listener, ...]
@@ -284,9 +284,9 @@ def _way(place: Place, listeners: Iterable[Listener]) -> Way:
 
 
 def _records(place: Place, zone: ExternalZone, problems: list[str]) -> tuple[Record, ...]:
-    """Return the records that the first annotation `target` asks for.
+    """Return the records for the annotation `target` of the ListenerSet, or else for that of the Gateway.
 
-    Without this annotation, return the records of the Gateway's addresses.
+    If neither has this annotation, return records with the Gateway's addresses.
     """
     exposure = place.exposures[-1]
     problems += exposure.problems
@@ -327,7 +327,7 @@ def _hosts(
 
 
 def _common(host: bytes, limit: bytes) -> bytes | None:
-    """Return the hostname or wildcard for the names that a hostname and a limit have in common, or None.
+    """Return a hostname or wildcard for exactly those names that both `host` and `limit` cover, or None.
 
     Both the hostname and the limit may be wildcards. A wildcard covers any number of labels.
     """

@@ -164,7 +164,7 @@ class ServiceImports(Plain):
         return self._owner(*key)
 
     def without_endpoints(self) -> Iterator[tuple[ServiceKey, Unready]]:
-        """Yield the headless imports in served namespaces that have no ready endpoint, each with its endpoints."""
+        """Yield the served headless imports without a ready endpoint, each with the number of its endpoints."""
         for key, found in self._imports.items():
             if found.service.headless and self._is_served(found.service):
                 slices = self._slices.get(key, {}).values()

@@ -25,7 +25,7 @@ class ServiceState(NamedTuple):
 
 
 class Unready(NamedTuple):
-    """The endpoints of a Service of which none is ready: how many there are, and how many of them are terminating."""
+    """For a Service without a ready endpoint: how many endpoints it has, and how many of them are terminating."""
 
     endpoints: int
     terminating: int
@@ -106,7 +106,7 @@ class Services(Plain):
         return not any(each.endpoints for each in self._slices.get(key, {}).values())
 
     def without_endpoints(self) -> Iterator[tuple[ServiceKey, Unready]]:
-        """Yield the served headless Services without a ready endpoint, each with its endpoints.
+        """Yield the served headless Services without a ready endpoint, each with the number of its endpoints.
 
         Such a Service has no DNS name.
         """
@@ -155,7 +155,10 @@ class Services(Plain):
             yield from zonal.class_rrsets(self._schema, self._owner(state), state.slices, self._options.zonal.prefer)
 
     def names(self, state: ServiceState) -> Mapping[bytes, bytes]:
-        """Return the parents of names for single zones, and a text that explains which clients get which endpoints."""
+        """Return entries for the parents of the names that `zonal.zone_rrsets` makes.
+
+        Other entries explain which clients get which endpoints, or mark a Service without a name.
+        """
         found: dict[bytes, bytes] = {}
         if self._has_zones(state):
             owner = self._owner(state)
@@ -215,7 +218,10 @@ def _is_empty(state: ServiceState) -> bool:
 
 
 def has_same_records(change: Change) -> bool:
-    """Return whether a change affects no records, because it only concerns unready endpoints, or where Pods run."""
+    """Return whether a change affects no records.
+
+    Such a change affects only unready endpoints, or the names and places of Pods.
+    """
     before, after = change
     if not (isinstance(before, EndpointSlice) and isinstance(after, EndpointSlice)):
         return False
@@ -225,7 +231,8 @@ def has_same_records(change: Change) -> bool:
 def bounded(service: Service, slices: tuple[EndpointSlice, ...]) -> ServiceState:
     """Return the state of a Service with at most `MAX_ENDPOINTS` endpoints and `MAX_PORTS` ports.
 
-    The endpoints and ports of the first slices are kept. A list of ports that several slices have counts once.
+    The endpoints and ports of the first slices are kept. If several slices have the same list of ports, this list
+    counts once.
     """
     size = left_out = 0
     for each in slices:
