@@ -2,10 +2,10 @@
 
 Rules:
 
-1. An event with the same text fields is written at most `FIRST` times a minute. Further repeats of the event are held
-   back. At the end of the minute, the last repeat is written with `repeated=N`. After `MOST` different events in a
-   minute, two events count as equal even if their fields differ. So the number of lines is limited, even if a state
-   changes all the time, or if thousands of objects have mistakes.
+1. Events with the same name and the same text fields count as equal. Of equal events, at most `FIRST` are written in a
+   minute, and further repeats are held back. At the end of the minute, the last repeat is written with `repeated=N`.
+   After `MOST` different events in a minute, new events count as equal if they have the same name. So the number of
+   lines is limited, even if a state changes all the time, or if thousands of objects have mistakes.
 2. Writers don't wait long for a slow reader. If standard error has no room within `PATIENCE_S`, the line is lost. When
    there is room again, the log gets a line with the number of lost lines.
 """
@@ -24,7 +24,7 @@ FIRST = 5
 MOST = 500
 PATIENCE_S = 0.1
 _WINDOW_S = 60.0
-_LONGEST = 2000  # the most characters of a field in a line
+_LONGEST = 2000  # maximum characters of a field; the rest of the field is cut off
 
 
 class Level(IntEnum):
@@ -45,7 +45,7 @@ class Outlet(Protocol):
 
 
 class _Repeated:
-    """An event of the current minute."""
+    """How often one event occurred in the current minute."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -93,7 +93,7 @@ class Log:
                 self._write(now, level, event, fields)
 
     def summarize(self) -> None:
-        """Write the number of lost lines, and held events at the end of the minute.
+        """Write the number of lost lines. At the end of the minute, write the held events, too.
 
         The caller calls this method about every second.
         """
@@ -130,8 +130,7 @@ class Log:
         return text.encode(errors="backslashreplace") + b"\n"
 
     def _write(self, at: float, level: Level, event: str, fields: dict[str, object]) -> None:
-        # After a lost line, further lines don't wait for room: the first lost line has waited already, and the reader
-        # has stopped.
+        # The first lost line has waited for room, but the reader has stopped. So further lines don't wait.
         if not self.outlet.write(self.compose(at, level, event, fields), 0.0 if self._lost else PATIENCE_S):
             self._lost += 1
 

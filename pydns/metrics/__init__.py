@@ -1,4 +1,4 @@
 """Counts queries and other events, and composes the metrics page.
 
-This package does no I/O. This package only uses the shared memory that contains the counts. Callers pass in the time.
+This package does no I/O: the counts are in shared memory, and callers pass in the time.
 """

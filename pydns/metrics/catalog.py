@@ -2,7 +2,7 @@
 
 Names, labels and buckets of the `coredns_*` metrics are the same as in CoreDNS 1.14. So dashboards and alerts for
 CoreDNS continue to work. One label has another meaning. In CoreDNS, the label `zone` is the zone of the server block.
-In pydns, the label is the zone that contains the name. For a name outside all zones, the label is a dot.
+In pydns, it is the zone that contains the name in the question. For a name outside all zones, the label is a dot.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 
 
 class Metric(NamedTuple):
-    """A metric. `key` is the first part of the `totals.Key` of its counts."""
+    """A metric. The keys of its counts in `Totals` begin with `key`."""
 
     key: str
     kind: str
@@ -66,9 +66,9 @@ METRICS = (
         served=False,
     ),
     _coredns(COUNTER, "reload_failed_total", "Refused configurations.", served=False),
-    _coredns(COUNTER, "cache_requests_total", "Queries for upstreams, looked up in the cache first.", "zones"),
-    _coredns(COUNTER, "cache_hits_total", "Queries for upstreams that were answered from the cache.", "zones", "type"),
-    _coredns(COUNTER, "cache_misses_total", "Queries for upstreams that were not in the cache.", "zones"),
+    _coredns(COUNTER, "cache_requests_total", "Queries for upstreams. Each is looked up in the cache first.", "zones"),
+    _coredns(COUNTER, "cache_hits_total", "Queries that the cache answered instead of an upstream.", "zones", "type"),
+    _coredns(COUNTER, "cache_misses_total", "Queries that the cache could not answer.", "zones"),
     _coredns(GAUGE, "cache_entries", "Answers of upstreams in the caches of all workers.", "zones", "type"),
     _coredns(COUNTER, "cache_evictions_total", "Answers removed from the cache to make room.", "zones", "type"),
     _coredns(COUNTER, "cache_prefetch_total", "Answers refreshed before they expired.", "zones"),
@@ -131,7 +131,7 @@ METRICS = (
     _ours(
         GAUGE,
         "upstream_learned_seconds",
-        "How much longer a fact that was learned about an upstream is used. 0: until the fact changes.",
+        "Remaining time for which a learned fact about an upstream is used. 0: until the fact changes.",
         "to",
         "what",
     ),
@@ -159,7 +159,7 @@ METRICS = (
     _ours(
         GAUGE,
         "slo_lookup_seconds",
-        "Time from query to reply: a percentile of the window. own: names of the cluster and of zone files.",
+        "Time from query to reply: a percentile of the window. The label own means the cluster and zone files.",
         "names",
         "window",
         "percentile",

@@ -1,8 +1,8 @@
-"""Computes how well pydns does its work (service level indicators), and has the objectives for these figures.
+"""Computes figures on how well pydns works (service level indicators), and defines the objectives for these figures.
 
 An indicator counts events in a window of time, and how many of them were good. docs/slo.md defines each indicator, next
 to the indicators of Kubernetes. The controller passes in the counts of all processes. This module keeps the counts of
-the last hour, and the status has the result. Rules:
+the last hour. The status contains the indicators. Rules:
 
 1. Quantiles are estimated from buckets as Prometheus's `histogram_quantile` does it.
 2. The threshold of an objective is a bound of a bucket, so the share of good events is exact.
@@ -18,7 +18,7 @@ from pydns.metrics.totals import DURATIONS_S, PROGRAMMING_S, Totals
 from pydns.table.status import IndicatorStatus
 
 WINDOWS_S = {"5m": 300.0, "1h": 3600.0}
-SAMPLE_S = 15.0  # the time between two samples; a window may be longer than its name by this time
+SAMPLE_S = 15.0  # the time between two samples; a window may be longer by this time than its name says
 PROGRAMMING, LOOKUPS, ERRORS = "programming", "lookups", "errors"
 OWN, FORWARDED = "own", "forwarded"
 DATA_AGE_S = 900.0  # objective for the age of the data: even if nothing changes, a watch is renewed every 5 to 10 min
@@ -28,7 +28,7 @@ class Objective(NamedTuple):
     """The share of events that should be good, and when an event is good."""
 
     share: float
-    # an event is good if it took this time or less; None: if it is no error
+    # An event is good if it took this time or less. If this is None, an event is good if it is no error.
     within_s: float | None = None
 
 
@@ -45,7 +45,10 @@ Sample = Mapping[tuple[str, str], Numbers]  # indicator and group of events -> t
 
 
 class Windows:
-    """Keeps the counts of the last hour: at most 242 samples, 0.3 MB while nothing changes and 1 MB otherwise."""
+    """Keeps the counts of the last hour: at most 242 samples.
+
+    The samples take 0.3 MB while nothing changes, and 1 MB otherwise.
+    """
 
     def __init__(self) -> None:
         self._kept: deque[tuple[float, Sample]] = deque()
@@ -53,8 +56,8 @@ class Windows:
     def measure(self, counted: Sequence[Totals], now: float) -> tuple[IndicatorStatus, ...]:
         """Return the indicators for each window that ends now. `now` is in seconds, and never goes back.
 
-        After the start of pydns, a window contains only the time since the start. A group without an event in this time
-        is left out.
+        After the start of pydns, a window contains only the time since the start. A group without an event since the
+        start is left out.
         """
         sample = _sample(counted)
         if not self._kept or now >= self._kept[-1][0] + SAMPLE_S:

@@ -41,7 +41,7 @@ class Totals(msgspec.Struct):
         return self.histograms.setdefault(key, [0] * (len(bounds) + 2))
 
     def add_histogram(self, key: Key, histogram: list[float]) -> None:
-        """Add another histogram with the same bounds."""
+        """Add a histogram to the histogram under `key`, which has the same bounds."""
         known = self.histograms.setdefault(key, [0] * len(histogram))
         known[:] = map(sum, zip(known, histogram, strict=True))
 
@@ -51,14 +51,14 @@ class Totals(msgspec.Struct):
 
 
 class Follower:
-    """Adds the counts that other objects keep to totals. If an object is replaced, the new object counts from zero."""
+    """Adds the counts of other objects to totals. If an object is replaced, the new object counts from zero."""
 
     def __init__(self, totals: Totals) -> None:
         self._totals = totals
         self._seen: dict[Key, float] = {}
 
     def follow(self, current: Mapping[Key, float]) -> None:
-        """Add the counts of an object since the last call."""
+        """Add what an object has counted since the last call."""
         for key, number in current.items():
             seen = self._seen.get(key, 0)
             self._totals.add(key, number - seen if number >= seen else number)

@@ -1,9 +1,9 @@
 """Blocks of memory that processes share. Each block has one writer at a time.
 
 The content of a block survives the exit of the writer. The supervisor creates the blocks before it forks. Each block
-belongs to one worker's slot. So a restarted worker continues with the counts of its predecessor. The writer fills one
-half of the block while readers read the other half. After that, the two halves swap roles. So a writer that is killed
-during a write has changed nothing.
+belongs to the controller or to one worker's slot. So a restarted process continues with the counts of its predecessor.
+The writer fills one half of the block while readers read the other half. After that, the two halves swap roles. So a
+writer that is killed during a write has changed nothing.
 """
 
 import mmap

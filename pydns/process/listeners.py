@@ -4,7 +4,7 @@ This module imports no large module. A reply must come from the address that the
 socket (0.0.0.0 or ::), the kernel must report the destination address of each query. The report costs 0.9 µs a query
 (tests/bench/README.md). So each local address gets its own UDP socket, and the kernel prefers this socket. The wildcard
 socket receives queries to all other addresses: addresses that are added later, that can't be bound, or that are over
-the limit.
+the limit `_MAX_OWN`.
 """
 
 import errno
@@ -20,7 +20,7 @@ from pydns.process.slots import IP_PKTINFO, RECEIVE_BUFFER, Slot
 
 _BACKLOG = 1024
 _PORT_TRIES = 20  # the most attempts to find a port that is free for both UDP and TCP
-_MAX_OWN = 16  # the most sockets for single addresses in each family, because a node can have hundreds of addresses
+_MAX_OWN = 16  # maximum sockets for single addresses of an address family; a node can have hundreds of addresses
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}  # the errors of a kernel without IPv6, or with IPv6 switched off
 
 
@@ -108,7 +108,7 @@ def address(sock: socket.socket) -> Listen:
 
 
 def _local_addresses(listen: Listen) -> list[str]:
-    """Return the local addresses if `listen` is a wildcard address. For other addresses, return none."""
+    """Return the local addresses if `listen` is a wildcard address. For other addresses, return an empty list."""
     with suppress(OSError):  # without /proc, replies are slower, but still correct
         if listen.host == "0.0.0.0":
             return _ipv4_addresses(Path("/proc/net/fib_trie").read_text())
@@ -118,7 +118,7 @@ def _local_addresses(listen: Listen) -> list[str]:
 
 
 def _ipv4_addresses(fib_trie: str) -> list[str]:
-    """Return the local addresses in a /proc/net/fib_trie.
+    """Return the local addresses in the text of /proc/net/fib_trie.
 
     In this file, the line after an address contains the kind of the address.
     """
@@ -134,8 +134,9 @@ def _ipv4_addresses(fib_trie: str) -> list[str]:
 
 
 def _ipv6_addresses(if_inet6: str) -> list[str]:
-    """Return the addresses in a /proc/net/if_inet6, except link-local addresses, which are valid only together with a
-    link.
+    """Return the addresses in the text of /proc/net/if_inet6, except link-local addresses.
+
+    A link-local address is valid only together with a link.
     """
     found = [IPv6Address(bytes.fromhex(line.split()[0])) for line in if_inet6.splitlines()]
     return [str(each) for each in found if not each.is_link_local]
@@ -195,7 +196,7 @@ def _socket(listen: Listen, kind: socket.SocketKind) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     else:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        # This option must be set before `bind`. The kernel must report the destination address of every datagram.
+        # The kernel must report the destination address of every datagram. The option must be set before `bind`.
         if listen.host == "0.0.0.0":
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         elif listen.host == "::":

@@ -1,4 +1,4 @@
-"""The health of the processes in shared memory, with one row for each process.
+"""Shared memory that shows the health of the processes, with one row for each process.
 
 The supervisor creates the memory before the first fork. Every field has one writer and is one aligned word, so no
 reader sees half a value. Times are in nanoseconds, from `time.monotonic_ns`. The clock is the same for all processes.
@@ -90,7 +90,7 @@ class ProcessRow:
 
 
 class Pulse:
-    """The rows of all processes, and two shared values: whether a drain has begun, and the number of tables."""
+    """The rows of all processes, whether a drain has begun, and the number of tables."""
 
     def __init__(self, workers: int, now_ns: int, *, has_console: bool = False) -> None:
         """Create the memory. A worker counts as silent if it answers no self-check within `STUCK_S` from now."""

@@ -26,8 +26,8 @@ class Rings:
         """Return the queries that workers wrote after the last call. Queries that came before `since` are left out.
 
         The oldest queries come first. If a worker has written more than its ring can keep, the oldest queries are lost.
-        If `most_octets` is given, only the ends of the rings are read: at most so many octets of all rings, but enough
-        for a record of each ring. Raises `RingError`.
+        If `most_octets` is given, only the newest octets of each ring are read. Together these are at most
+        `most_octets`, but always enough for a record of each ring. Raises `RingError`.
         """
         files = sorted(self._state_dir.glob(layout.FILES))
         found = [

@@ -10,7 +10,7 @@ from typing import NamedTuple
 # Workers use this random mark to detect an upstream that forwards queries back to pydns. The supervisor creates this
 # mark before it forks.
 LOOP_MARK = os.urandom(8).hex().encode()
-RECEIVE_BUFFER = 4 << 20  # octets; enough for bursts; net.core.rmem_max may limit the size
+RECEIVE_BUFFER = 4 << 20  # octets, enough for bursts; net.core.rmem_max may limit the size
 IP_PKTINFO = 8  # the value on Linux; the socket module of Python 3.11 lacks this constant
 
 

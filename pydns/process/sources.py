@@ -18,7 +18,7 @@ _VARIABLES = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
 
 
 def problems(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line for each source that a flag chooses but that doesn't exist."""
+    """Yield a line for each source that is missing or can't be opened."""
     for folder, (flag, wanted) in ((settings.manifests, MANIFESTS), (settings.zones, ZONES)):
         if folder is not None and (problem := folder_problem(folder, flag, wanted)):
             yield problem

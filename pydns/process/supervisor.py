@@ -51,7 +51,10 @@ _GRACE_S = 2.0  # how long a stuck worker may take to exit after `STOP`
 
 
 class StartError(Exception):
-    """A child can't start. The message of this error is the reason. A program raises it before it serves anything."""
+    """A child can't start, for the reason in the message.
+
+    The child's program raises this error before it serves anything.
+    """
 
 
 class Programs(NamedTuple):
@@ -75,7 +78,7 @@ def serve(settings: Settings, log: Log, programs: Programs) -> int:
     _allow_files()
     try:
         slots = listeners.open_slots(settings.listen, settings.workers, log)
-        # The rings are in memory and not in files. A worker that writes to a mapped file may wait for the disk.
+        # The rings are in memory, because a worker that writes to a mapped file may wait for the disk.
         slots = [slot._replace(queries=os.memfd_create(f"queries-{number}")) for number, slot in enumerate(slots)]
         endpoints = {
             "--health": settings.health,
@@ -205,7 +208,7 @@ class _Supervisor:
         if self._tables == self._pulse.tables:
             return
         is_first, self._tables = not self._tables, self._pulse.tables
-        if is_first:  # the controller has already checked the directory
+        if is_first:  # by now, the controller has checked the state directory
             self._publish_rings()
         for reader in self._readers:
             if is_first:
@@ -276,7 +279,7 @@ class _Supervisor:
 
     def _run_worker(self, slot: Slot, row: ProcessRow, block: Block) -> None:
         if self._pulse.is_draining:
-            signal.raise_signal(DRAIN)  # the blocked signal waits until the worker handles it, before any query
+            signal.raise_signal(DRAIN)  # the signal is blocked until the worker handles it, before the first query
         self._programs.worker(slot, self._settings.state_dir, self._log, self._lifeline, row, block)
 
     # Children that have exited or are stuck.

@@ -15,8 +15,8 @@ A record consists of these parts:
     head           `_RECORD`: position, octets of the record, numbers of messages and turns, form, octets of the names
     turns          the time when each turn came (8 octets each), the seconds until its replies were sent (4 octets
                    each), and its number of messages (2 octets each)
-    lengths        the length of each message as it was sent (2 octets each). 0 means that the reply is deferred, and in
-                   a turn of its own
+    lengths        the length of each message as it was sent (2 octets each). 0 means that the reply is deferred. A
+                   deferred reply is in a turn of its own
     addresses      the addresses of the clients, 4 octets each. In form WIDE: the first 8 octets of each address, and
                    then the last 8 octets of each address
     origins        only in form WITH_ORIGINS: an `Origin` for each message (1 octet each)
@@ -45,13 +45,13 @@ from typing import NamedTuple
 from pydns.dns.address import MAPPED, unmapped
 
 MAGIC = b"pydnsq\0\1"
-FILES = "queries-*"  # pattern of the names of the links in the state directory, which lead to rings
+FILES = "queries-*"  # pattern for links in the state directory; each of these links leads to a ring
 HEAD = 4096  # octets of the head; this is one page, so that the room begins with a page
 WRITTEN_AT, OFFSET_AT = 16, 24  # offsets of two fields in the head
 MOST = 320  # maximum number of messages in a record
 # The bits of a record's form. They are plain numbers, because each operation with an IntFlag takes 0.5 µs.
 WIDE, WITH_ORIGINS, LATER, SHORTENED = 1, 2, 4, 8
-STREAM = 16  # a bit of the form, too: the messages came over TCP
+STREAM = 16  # another bit of the form; it is set if the messages came over TCP
 CUT = 288  # maximum octets of a message in form SHORTENED; a header and the longest question fit
 LONG = 320  # a record whose messages are longer on average has the form SHORTENED
 MOST_NAMES, MOST_NAME = 4096, 127  # maximum octets of all names of servers in a record, and of one name
@@ -115,7 +115,7 @@ class Record(NamedTuple):
     turns: Sequence[Turn]
     addresses: Sequence[bytes]
     messages: Sequence[bytes]
-    lengths: Sequence[int]  # octets of each message, as long as it was when it was sent
+    lengths: Sequence[int]  # how many octets each message had when it was sent
     origins: Sequence[int]
     servers: Sequence[str]
 
@@ -181,8 +181,8 @@ def compose_later(
 ) -> list[bytes]:
     """Return the parts of a record of deferred replies.
 
-    `addresses` contains the address of each client, and `servers` the upstream that answered. The text is empty if no
-    upstream answered.
+    For each message, `addresses` contains the address of the client, and `servers` contains the upstream that answered.
+    If no upstream answered, the text in `servers` is empty.
     """
     places = {"": 0}
     names = b"\0"
@@ -284,7 +284,7 @@ def _parse_record(octets: bytes, begin: int, end: int, wanted_position: int) -> 
     if form & LATER:
         names = octets[end - names_size : end].decode(errors="replace").split("\0")
         places = octets[servers_at:messages_at]
-        # The names of servers in a configuration are printable. Octets that aren't might control a terminal.
+        # Names of servers in a configuration are printable. An unprintable name might control a terminal.
         if not all(map(str.isprintable, names)) or max(places) >= len(names):
             return None
         servers = [names[place] for place in places]

@@ -49,7 +49,7 @@ class Facts(NamedTuple):
     rcode: int | None  # None if the query got no reply
     answers: int  # number of records in the answer section
     is_truncated: bool
-    source: Source  # where the answer came from, unless the worker knows it better
+    source: Source  # where the answer came from, as far as the message shows it
     outcome: Outcome
 
     @property
@@ -141,7 +141,7 @@ def read(message: bytes) -> Facts:
     if not flags & _QR:
         return Facts(qname, qtype, None, 0, False, Source.NOBODY, Outcome.FAILED)
     rcode, answers = message[3] & 15, int.from_bytes(message[6:8])
-    if not rcode and end and message[6:10] == bytes(4):  # the reply may be BADVERS, whose upper bits are in OPT
+    if not rcode and end and message[6:10] == bytes(4):  # the rcode may be BADVERS, with its upper bits in OPT
         opt = message[end : end + OPT_SIZE]
         if opt.startswith(OPT_HEAD) and len(opt) == OPT_SIZE:
             rcode = opt[5] << 4

@@ -8,8 +8,8 @@ Rules:
 
 1. A denied query is wasted if the same client gets an answer for a name of the same walk within `WALK_S`.
 2. A denied and an answered name are of the same walk in two cases. In the first case, the denied name is the answered
-   name with more labels at the end. In the second case, both are the same name with different domains of the search
-   list, and the domain of the denied name comes first.
+   name with more labels at the end. In the second case, both consist of the same name and a domain of the search list.
+   The domain of the denied name comes earlier in this list.
 3. The domains of the search list are NAMESPACE.svc.DOMAIN, svc.DOMAIN and DOMAIN. Nodes may add other domains to the
    list. This module doesn't know them, so only the first case of rule 2 applies to them.
 """

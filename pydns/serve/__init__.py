@@ -21,7 +21,7 @@
         ▼                                                               │
     follow.Follower.follow         steps: rules, found, alias, followed, denied, additional ───────────────► reply
         │                          (commit.Commit has zones, SOAs, client classes and rules.Rules;
-        │                          descent walks wildcards, cuts and DNAMEs)
+        │                          descent finds wildcards, cuts and DNAMEs)
         │ a name that upstreams answer
         ▼
     deferred.Asked                 returned by `respond`; `Batch.defer` takes it

@@ -1,8 +1,8 @@
 """Decides whether a client gets an answer, as CoreDNS's plugin `acl` does. The access list is the first guard.
 
-Of the rules in the key `acl`, the first one that matches the client, the type and the name applies. If no rule matches,
-the question is answered. `pydns.serve.context` defines the order of the guards. The access list is in use only if the
-configuration has the key `acl`.
+The key `acl` contains rules. pydns applies the first rule that matches the client, the type and the name. If no rule
+matches, the question is answered. `pydns.serve.context` defines the order of the guards. The access list is in use only
+if the configuration has the key `acl`.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,7 +55,10 @@ class Rule:
 
 
 class AccessList:
-    """Refuses, drops or empties the answers that a rule forbids. Passes all other messages to `respond`."""
+    """Refuses or drops the questions that a rule forbids, or answers them without records.
+
+    Passes all other messages to `respond`.
+    """
 
     def __init__(self, respond: Respond, config: Config) -> None:
         """`respond` answers the questions that the rules allow."""

@@ -6,11 +6,12 @@ needs more than a second to answer a full buffer. In an overload the buffer is a
 too late. Rules:
 
 1. Nothing is limited while one system call empties the queue, or while datagrams wait for less than `_CROWDED_S`.
-2. An overload begins when a third of the buffer is full, or when datagrams have waited longer than `_LONGEST_S` for
-   some time. Then the worker restricts the clients that send more than their share (`pydns.serve.shares`). The kernel
-   passes only a share of the datagrams of these clients. Of the datagrams that it passes, the worker discards those
-   that have waited longer than `_SHORT_S`. A discarded datagram takes a tenth of the time of an answer, and a datagram
-   that the kernel drops takes no time. So the buffer doesn't become full, and no other client loses datagrams.
+2. An overload begins when a third of the buffer is full. It also begins when datagrams have waited longer than
+   `_LONGEST_S`, and this has gone on for `_LASTING_S`. Then the worker restricts the clients that send more than their
+   share (`pydns.serve.shares`). The kernel passes only a share of the datagrams of these clients. The worker discards a
+   passed datagram that has waited longer than `_SHORT_S`. A discarded datagram takes a tenth of the time of an answer,
+   and a datagram that the kernel drops takes no time. So the buffer doesn't become full, and no other client loses
+   datagrams.
 3. If the clients that aren't restricted send too much together, the worker discards all datagrams that have waited
    longer than `_LONGEST_S`. The worker also makes the buffer so small that it can answer a full buffer in half of
    `_LONGEST_S`. The kernel drops datagrams that don't fit into the buffer.
@@ -38,7 +39,7 @@ _COUNTED = 2  # only every second datagram is counted, because counting a datagr
 _LASTING_S = 0.2  # an overload lasts at least this long; a shorter wait may be a pause of the worker
 _LEAST = 64 << 10  # the smallest buffer, in octets as the kernel counts them; it has room for 80 queries
 _QUERY_OCTETS = 832  # how many octets the kernel counts for a short query
-_SIOCGSTAMP = 0x8906  # request of ioctl that returns when the last received datagram arrived (socket(7))
+_SIOCGSTAMP = 0x8906  # ioctl request for the arrival time of the last received datagram (socket(7))
 _TIMEVAL = struct.Struct("@ll")
 _SO_MEMINFO = 55  # number of the socket option, from asm-generic/socket.h
 _MEMINFO = struct.Struct("@II")  # two values of linux/sock_diag.h: the octets in the queue, and their maximum
@@ -50,7 +51,7 @@ class Backlog:
     def __init__(self, sock: socket.socket, inbox: Inbox, clock: Callable[[], float] = time.time) -> None:
         """`inbox` receives the datagrams.
 
-        `clock` returns the seconds since 1970, because the kernel's time stamps count them, too.
+        `clock` returns the seconds since 1970, like the time stamps of the kernel.
         """
         self.sock = sock
         self._inbox = inbox
@@ -58,7 +59,7 @@ class Backlog:
         self._clock = clock
         self._arrived(0.0)  # this first call makes the kernel stamp all later datagrams
         self._began = clock()
-        self._seen = 0.0  # when the newest datagram had arrived at the previous call of `look`
+        self._seen = 0.0  # the arrival time of the datagram that was the newest at the previous call of `look`
         self._restriction = Restriction(sock)
         self._answerable_before = 1.0
         self._is_small = True  # whether the kernel may allow a larger buffer
@@ -120,7 +121,7 @@ class Backlog:
                 self._restriction.extend(self._shares.greedy, share, now)
 
     def _answerable(self) -> float:
-        """Return the share of the datagrams since the last call of `look` that the worker could answer."""
+        """Return the share of datagrams that the worker could answer since the last call of `look`."""
         growth = max(self._queued() - self._queued_before, 0.0) * self._size() / _QUERY_OCTETS
         return (self._answered + BATCH) / (self._answered + BATCH + growth)
 

@@ -15,8 +15,8 @@ from pydns.serve.rules import Lead
 class Chain:
     """A question whose answer is a chain of CNAMEs: the records so far, and the question that has no answer yet.
 
-    The chain keeps the records without name compression. Only an owner that equals the name in the client's question is
-    a pointer to the question.
+    The chain keeps the records without name compression, with one exception. An owner that equals the name in the
+    client's question is replaced by a pointer to the question.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Chain:
         self._finish(UpstreamAnswer(rcode, counts, self._records + authority, reason))
 
     def _wire(self, rrset: RRset) -> bytes:
-        # A pointer to the question makes the client see the owner as it spelled the name in its query.
+        # With a pointer to the question, the owner has the same upper and lower case as the name in the query.
         owner = TO_QUESTION if rrset.owner == self._client_qname else rrset.owner
         return _wire(owner, rrset)
 

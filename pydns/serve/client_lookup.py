@@ -1,8 +1,8 @@
 """Looks up the names of clients for the query log of a worker (`pydns.table.client_names`).
 
-The table has no key for each address. So while the log is on, the worker reads all client names: a few at a time, with
-answers to queries in between. After a change, it reads all names again, and uses the old names until it has read them.
-While the log is off, this module does nothing and uses no memory.
+The table has no keys for single addresses. So while the log is on, the worker reads all client names: a few at a time,
+with answers to queries in between. After a change, it reads all names again, and uses the old names until it has read
+them. While the log is off, this module does nothing and uses no memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ class ClientLookup:
         self._spent_s = 0.0
 
     def want(self, *, is_wanted: bool) -> None:
-        """Begin or end keeping the names current."""
+        """Start or stop the regular updates of the names."""
         if self._is_wanted and not is_wanted:
             self._names, self._next, self._reading, self._commit = ClientNames(), ClientNames(), None, -1
             self._texts.clear()

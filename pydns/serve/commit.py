@@ -1,7 +1,7 @@
-"""The commit of the table that the worker reads: its zones, and facts about names that the worker keeps.
+"""The commit of the table that the worker reads, with its zones and with facts about names.
 
-This module keeps all facts that depend on the commit, so no other module is affected by a new commit. The callers of
-the module are `pydns.serve.fast` for each query, `pydns.serve.follow` and `pydns.serve.strict`.
+This module keeps all facts that depend on the commit, so no other module is affected by a new commit.
+`pydns.serve.fast` calls this module for each query. `pydns.serve.follow` and `pydns.serve.strict` call it, too.
 """
 
 from collections.abc import Iterator
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from pydns.metrics.meter import Tally
     from pydns.table.reader import Cursor, Reader, Transaction
 
-# Timers of SOA records, which only secondary servers use; as in CoreDNS.
+# Timers of SOA records, with the values of CoreDNS. Only secondary servers use these timers.
 _REFRESH_S, _RETRY_S, _EXPIRE_S = 7200, 1800, 86400
 # The maximum number of entries in each dict of `Commit`. An entry takes half a kilobyte. Search lists need a few
 # entries for each namespace with clients.
 _MAX_NAMES: Final = 16_384
 _SVC, _POD = b"\3svc", b"\3pod"  # labels directly below a domain of clusters
 _ZONES: Final = b"\5_zone"  # the first label of a name of kind `ZONES`
-# The maximum octets of an answer for a client class that the worker keeps. Finding a longer answer takes little time
-# compared with sending it.
+# The worker keeps an answer for a client class if it has at most this many octets. Finding a longer answer takes little
+# time compared with sending it.
 _MAX_CHOSEN: Final = 512
-# Types and classes of questions that the fast path may deny. In zones from files, it can't deny some of these types,
-# because it doesn't find records of such a type even if they exist (`pydns.serve.fast`, rule 3).
+# Types and classes of questions that the fast path may deny. The set for zones from files is smaller. It lacks types
+# whose records the fast path can't find (`pydns.serve.fast`, rule 3).
 _SPECIAL = (SOA, OPT, IXFR, AXFR, ANY)
 ORDINARY: Final = frozenset(rtype.to_bytes(2) + b"\0\1" for rtype in range(1, 256) if rtype not in _SPECIAL)
 _ORDINARY_IN_FILES: Final = frozenset(each for each in ORDINARY if not is_lettered(int.from_bytes(each[:2])))
@@ -75,9 +75,9 @@ class Zone(NamedTuple):
         return learned
 
 
-# Facts about a name, for questions about the names directly below it. The facts are the name's tree key, its zone,
-# whether the table has every existing name below it, and which types and classes the fast path may deny. The facts form
-# a plain tuple, because unpacking a NamedTuple takes 0.02 µs more.
+# Facts about a name, for questions about the names directly below it. The first two facts are the name's tree key and
+# its zone. The third is whether the table has every existing name below it. The fourth is the set of types and classes
+# that the fast path may deny. The facts form a plain tuple, because unpacking a NamedTuple takes 0.02 µs more.
 Parent = tuple[bytes, Zone, bool, frozenset[bytes]]
 
 
@@ -326,8 +326,8 @@ class Commit:
     def learn(self, parent: bytes) -> Parent | None:
         """Return the facts about a name, and add them to `parents`. A name outside all zones is added to `foreign`.
 
-        Return None if the name is outside all zones of pydns, if it isn't a well-formed name in lower case, or if a
-        zone or a host is below it.
+        Return None if the name is outside all zones of pydns, or isn't a well-formed name in lower case. Also return
+        None if a zone or a host is below the name.
         """
         zone = self.zones.get(parent)
         position, last = 0, len(parent) - 1
@@ -364,8 +364,8 @@ class Commit:
     def split_wildcard(self, tree: bytes) -> bytes | None:
         """Return the wildcard that covers a name outside all zones, if the wildcard has answers for client classes.
 
-        A wildcard doesn't cover the name if the table has a closer ancestor of the name. Names that only upstreams have
-        aren't considered.
+        A wildcard doesn't cover the name if the table has a closer ancestor of the name. Only names in the table
+        matter.
         """
         starts = [0]
         while starts[-1] + 1 + tree[starts[-1]] < len(tree):
@@ -409,9 +409,9 @@ class Commit:
     def class_answer(self, key: bytes, plain: bytes, address: bytes) -> tuple[bytes, bytes]:
         """Return two values: the key of the answer for the client at `address`, and the answer.
 
-        The answer is that of the client's first class that has one. If no class of the client has one, the answer is
-        `plain`. An empty answer means NODATA. The answer may also be a `plain` that contains only levels of classes
-        (`is_plain_answer`).
+        The answer comes from the client's first class with an answer. If no class of the client has an answer, the
+        answer is `plain`. An empty answer means NODATA. The returned `plain` may contain levels of classes, but no
+        answer (`is_plain_answer`).
         """
         assert self.transaction is not None
         classes = self._classes.get(address)

@@ -27,7 +27,7 @@ from pydns.upstream.cache import Cache
 if TYPE_CHECKING:
     from pydns.table.reader import Reader
 
-_NONE = b"\0\0"  # the octets of a count, for a section without records
+_NONE = b"\0\0"  # the count of a section without records
 _WAITS = Mark.WAITS  # a copy, because a look-up in an enum takes 0.07 µs
 # Arguments: the question, the port, the peer, and when the query came.
 Defer = Callable[[Asked, Port, Any, float], None]
@@ -56,7 +56,8 @@ class Batch:
         Guards that aren't needed are left out, so they cost no time. A query passes the guards in the order of the list
         below. The code creates them in the reverse order, because each guard gets the next one.
 
-        1. `AccessList` refuses, drops or empties what `acl` forbids. No later guard sees these queries.
+        1. `AccessList` refuses or drops the queries that `acl` forbids, or answers them without records. No later guard
+           sees these queries.
         2. `Views` answers the questions that the rules of a view may change.
         3. `Gate` sends the questions that another rule may change to the strict path.
         """
@@ -108,7 +109,7 @@ class Batch:
             observer.answered(port, messages, came, spent_s)
 
     def why(self, reply: bytes) -> Reason | None:
-        """Return the reason of a reply that isn't in `Port.reasons`, because the fast path composed the reply.
+        """Return the reason of a reply that the fast path composed. `Port.reasons` doesn't contain this reason.
 
         Return None if the reply is a success, or if an upstream denied the name. The reason is valid for the newest
         commit. The query log calls this method. The fast path doesn't look for the reason if the client sent no EDNS,

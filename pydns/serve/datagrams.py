@@ -18,15 +18,17 @@ from errno import EAGAIN
 from itertools import accumulate
 from typing import Any
 
-BATCH = 64  # maximum datagrams in a batch; fewer lower the throughput, and more make TCP wait (tests/bench/README.md)
+# Maximum datagrams in a batch. A smaller value lowers the throughput, a larger value makes TCP wait
+# (tests/bench/README.md).
+BATCH = 64
 SIZE = 2048  # maximum octets of a received datagram; the kernel cuts off the rest, so a longer one is malformed
 SEND_SIZE = 4096  # maximum octets of a sent datagram
 NAME_LENGTHS = {socket.AF_INET: 16, socket.AF_INET6: 28}  # address family -> octets of a socket address
 # octets of a socket address -> start and end of the IP address in it (ip(7), ipv6(7)).
 _IP_AT = {16: (4, 8), 28: (8, 24)}
 
-# Unused octets after each datagram. Without them, the distance of datagrams would be a power of two, and all would
-# begin in the same set of the CPU's cache.
+# Unused octets after each datagram. Without them, the distance between datagrams would be a power of two. Then all
+# datagrams would begin in the same set of the CPU's cache.
 _APART = 64
 NAME_SIZE = 32  # octets reserved for a socket address
 _CONTROL_SIZE = 64  # octets reserved for control messages; the destination of a datagram takes 36 octets
@@ -76,8 +78,8 @@ class _Slots:
                 header.name, header.name_length = base + _NAMES + place * NAME_SIZE, name_length
             if control_length:
                 header.control, header.control_length = base + _CONTROLS + place * _CONTROL_SIZE, control_length
-        # Each of the next attributes is a sequence that contains one field of every header. An access to it takes 0.02
-        # µs. An access through ctypes would take ten times as long.
+        # Each of the next attributes is a sequence that contains one field of every header. Reading an element takes
+        # 0.02 µs. Reading it through ctypes would take ten times as long.
         self.lengths = _column(self.headers, _Mmsghdr.length.offset, c_uint)
         self.names = _column(self.headers, _Msghdr.name.offset, c_void_p)
         self.control_lengths = _column(self.headers, _Msghdr.control_length.offset, c_size_t)
@@ -145,7 +147,7 @@ class Inbox:
         return [memory[at : at + length] for at, length in zip(self._starts, self._lengths[:count], strict=False)]
 
     def name(self, place: int) -> bytes:
-        """Return the sender's address of a datagram of the last batch, in the kernel's format."""
+        """Return the address from which a datagram of the last batch came, in the kernel's format."""
         at = _NAMES + place * NAME_SIZE
         return self.memory[at : at + self.name_length]
 
@@ -179,14 +181,14 @@ class Inbox:
 def short(words: bytes) -> bytes:
     """Return numbers below 65,536 with 2 octets each.
 
-    In `words`, each number is a machine word, as in `Joined.lengths`.
+    In `words`, each number is a machine word, as in the second part of `Joined`.
     """
     size = sizeof(c_size_t)
     low = 0 if sys.byteorder == "little" else size // 2 - 1
     return memoryview(words).cast("H")[low :: size // 2].tobytes()
 
 
-# Datagrams, one after the other, and the octets of each datagram, as machine words. A NamedTuple takes 0.3 µs more.
+# The joined octets of all datagrams, and the lengths of the datagrams as machine words. A NamedTuple takes 0.3 µs more.
 Joined = tuple[bytes, "array[int]"]
 
 
@@ -203,7 +205,7 @@ class Outbox:
         self._memory, self._headers, self._sizes, self._names = slots.memory, slots.headers, slots.sizes, slots.names
         self._own_names = slots.names.tolist()
         self._has_control = with_control
-        self._kind = slots.sizes.format  # of a machine word
+        self._kind = slots.sizes.format  # the type code of a machine word for `array`
         self._joined: _Slots | None = None  # the memory for `send_joined`
         self._count = 0
         self._fd = -1
@@ -258,7 +260,7 @@ class Outbox:
         """
         slots = self._joined
         assert slots is not None
-        if len(datagrams) == 1 and not self._count:  # 1.6 µs less than the way of several datagrams
+        if len(datagrams) == 1 and not self._count:  # takes 1.6 µs less than the code for several datagrams
             (octets,) = datagrams
             size = len(octets)
             slots.memory[_DATAGRAMS : _DATAGRAMS + size] = octets
@@ -280,7 +282,7 @@ class Outbox:
     def send(self) -> None:
         """Send the datagrams of the batch.
 
-        This function doesn't wait. If the kernel's buffer is full, the error is EAGAIN.
+        This function doesn't wait. If the kernel's buffer is full, `failed` gets EAGAIN.
         """
         count, self._count = self._count, 0
         if count:
