@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable
 from threading import Lock
 
-PIECE = select.PIPE_BUF  # octets; a write of this size to a pipe is atomic: no octets of other writers come between
+PIECE = select.PIPE_BUF  # maximum octets of a write that the kernel never mixes with other writes to the same pipe
 
 
 class Stderr:

@@ -1,4 +1,4 @@
-"""Questions that upstreams answer later: the value that the responder returns for one, and the reply to the client.
+"""What the responder returns for a question that upstreams must answer, and the later reply to the client.
 
 At present, clients wait only for upstreams. If other code makes a client wait, it must also return an `Asked`, and end
 the wait with `Waiting.answer`.
@@ -26,9 +26,9 @@ class Asked(NamedTuple):
     opt: bytes  # the OPT record of the reply; empty if the query had no OPT record
     limit: int  # maximum octets of the reply
     query_octets: int
-    zone: str  # the zone, as text, under which metrics count the query; a dot if no zone of pydns contains the name
+    zone: str  # text of the zone under which metrics count the query; a dot if no zone of pydns contains the name
     chain: Sequence[RRset] = ()  # CNAMEs from zones of pydns; the target of the last one is outside these zones
-    # The last target of `chain`, or the question's name if a rule has replaced the question; else empty.
+    # The last target of `chain`. If a rule has replaced the question, the name in the question. Otherwise empty.
     onward: bytes = b""
 
 
@@ -43,11 +43,12 @@ class Waiting(NamedTuple):
     def answer(
         self, answer: UpstreamAnswer, now: float, in_batch: bool, origin: Origin, server: str, shows_error: bool
     ) -> None:
-        """Send the reply and count it. With `in_batch`, the caller counts the time, for the whole batch.
+        """Send the reply and count it.
 
-        `server` is the upstream that answered, or empty if no upstream did. If the reply is longer than the client
-        accepts, it contains as many whole records as fit, and TC is set. `shows_error` says whether the client may get
-        the extended error of the answer. Observers always get it.
+        If `in_batch` is true, the caller counts the time for the whole batch. `server` is the upstream that answered,
+        or empty if no upstream did. If the reply is longer than the client accepts, it contains as many whole records
+        as fit, and TC is set. `shows_error` says whether the client may get the extended error of the answer. Observers
+        always get this error.
         """
         asked, port, peer, came = self
         query_id, question, bits, opt, limit, query_octets, zone, chain, _ = asked
@@ -55,7 +56,8 @@ class Waiting(NamedTuple):
         if opt and extended_error is not None and shows_error:
             opt = with_error(opt, extended_error)
         head = _HEADS[bits & ASK_CD | (_FIRST_IS_OURS if chain else 0)][rcode]
-        # A client that sent neither AD nor DO may not know AD (RFC 6840 section 5.8).
+        # AD is set only if the client sent AD or DO, because other clients may not understand AD (RFC 6840 section
+        # 5.8).
         if is_authentic and bits & (ASK_AD | ASK_DO):
             head = head[:1] + bytes([head[1] | AD]) + head[2:]
         additionals = b"\0\1" if opt else b"\0\0"

@@ -51,7 +51,7 @@ def descend(names: "Cursor", apex_tree: bytes, tree: bytes) -> Delegation | Rena
         if not _exists(names, below):
             break
         at = below
-    # Now `at` is the end of the closest encloser (RFC 4592 section 3.3.1).
+    # Now `at` is the tree key of the closest encloser (RFC 4592 section 3.3.1).
     source = at + b"\1*"
     if not _exists(names, source):
         return None

@@ -50,9 +50,9 @@ class Extras(NamedTuple):
         return cls(config.edns.max_udp_size, config.any is AnyQueries.HINFO, chaos, nsid)
 
     def identified(self, query: Query) -> Query:
-        """Return the query, with the server's identifier as an option for the reply if the client asked for it.
+        """If the client asked for the server's identifier, return the query with it as an option for the reply.
 
-        Any other query is returned unchanged.
+        Return any other query unchanged.
         """
         wanted = self.nsid and query.edns is not None and _NSID in query.edns.options
         return query._replace(reply_options=self.nsid) if wanted else query

@@ -8,13 +8,14 @@ aren't ordinary go to `pydns.serve.strict`. The code is fast for these reasons (
    strict path.
 2. The code looks up the question as octets, with the name in lower case. The table contains only well-formed names.
    So a hit proves that the name is well formed, and the code needn't check the labels.
-3. The code converts the whole question to lower case. This changes the types 65 to 90, because these numbers are
-   letters: HTTPS is 65, which is the letter "A" and becomes 97. So the table stores types 65 to 90 and 97 to 122 under
-   keys that equal no question. A question for such a type is a miss on the fast path, and goes to the strict path.
+3. The code converts the whole question to lower case. This changes the types 65 to 90, because these numbers are the
+   codes of capital letters. For example, HTTPS is 65, the code of "A", and becomes 97, the code of "a". So the table
+   stores the answers for types 65 to 90 and 97 to 122 under keys that equal no question. A question for such a type is
+   a miss on the fast path, and goes to the strict path.
 4. For a name outside the zones of pydns, the code only makes the tuple `Asked`, which contains the octets of the
    question.
-5. A name that doesn't exist takes only one more lookup and one seek. With ndots:5, a pod often asks for three such
-   names first.
+5. A name that doesn't exist takes only one more lookup and one seek. With ndots:5, a pod often asks for three missing
+   names before it asks for a name that exists.
 6. The last octets of a question identify the zone and the type for the counts. So counting a query takes only a slice
    and a lookup.
 """
@@ -45,9 +46,9 @@ _MAX_ROWS: Final = 1024
 _join: Final = b"".join  # joining five pieces takes 0.05 µs less than adding them one by one
 _new: Final = tuple.__new__  # takes 0.15 µs less than the constructor of a NamedTuple
 
-# Five values that follow from the header of an ordinary query: the flags of a reply with records, the flags of an
-# NXDOMAIN, whether the query has an OPT record, whether it may be forwarded, and its bits ASK_CD and ASK_AD. The values
-# form a plain tuple, because unpacking a NamedTuple takes 0.02 µs more.
+# Five values that the header of an ordinary query determines. The first two are the flags of a reply with records, and
+# the flags of an NXDOMAIN. The others are: whether the query has an OPT record, whether it may be forwarded, and its
+# bits ASK_CD and ASK_AD. The values form a plain tuple, because unpacking a NamedTuple takes 0.02 µs more.
 _Shape = tuple[bytes, bytes, bool, bool, int]
 
 
@@ -68,8 +69,8 @@ def _shapes(ra: int) -> dict[bytes, _Shape]:
 
 _SHAPES, _SHAPES_WITH_RECURSION = _shapes(0), _shapes(RA)
 _OPT_WITH_DO: Final = compose_opt(True)
-# Octets of a query's OPT record (extended rcode, version, flags, length), if it has no options -> the OPT record of the
-# reply.
+# The OPT record of the reply to a query whose own OPT record has no options. A key consists of these fields of the
+# query's OPT record: extended rcode, version, flags, length.
 _PLAIN_OPTS: Final = {b"\0\0\0\0\0\0": compose_opt(False), b"\0\0\x80\0\0\0": _OPT_WITH_DO}
 
 
@@ -99,15 +100,16 @@ class Responder:
         self._clock, self._shapes = clock, _SHAPES
 
     def configure(self, offered: bool, extras: Extras) -> None:
-        """Set whether pydns offers recursion. If it does, `respond` returns an `Asked` for a question for upstreams."""
+        """Set whether pydns offers recursion. If it does, `respond` returns an `Asked` if upstreams must answer."""
         self._strict.configure(offered, extras)
         self._shapes = _SHAPES_WITH_RECURSION if offered else _SHAPES
 
     def respond(self, message: bytes, transaction: "Transaction", port: Port) -> Outcome:
         """Return the reply to a message, or an `Asked` if upstreams must answer, or None if there must be no reply.
 
-        The function never raises an exception, for any bytes. `transaction` is a read transaction of the table. The
-        caller uses one transaction for a batch of messages. The addresses of a name rotate from reply to reply.
+        The function never raises an exception, whatever octets the message contains. `transaction` is a read
+        transaction of the table. The caller uses one transaction for a batch of messages. The addresses of a name
+        rotate from reply to reply.
         """
         shape = self._shapes.get(message[2:12])
         if shape is None:
@@ -148,7 +150,8 @@ class Responder:
             else:
                 counts = compiled[2:8] + one_more(compiled[8:10])
                 reply = _join((message[:2], found, counts, asked, records, opt))
-            # A reply longer than PLAIN_SIZE is beyond the end of the list. Without an exception, `try` takes no time.
+            # `replies` is too short for a reply longer than PLAIN_SIZE, so there is an IndexError. If there is no
+            # exception, `try` takes no time.
             try:
                 queries, replies, dnssec_ok = port.tally.rows[key[self._commit.tail :]]
                 replies[len(reply)] += 1
@@ -221,7 +224,9 @@ class Responder:
             authority = zone.authorities[apex_at] = commit.authority(zone.facts, apex_at)
         if not opt:
             reply = _join((message[:2], flags, b"\0\1\0\0\0\1\0\0", asked, authority))
-        else:  # the reason takes only 0.06 µs, because its OPT records are composed once for each parent and commit
+        else:
+            # The OPT record contains the reason of the denial. This takes only 0.06 µs, because such OPT records are
+            # composed once for each parent and commit.
             try:
                 ending, ending_with_do = commit.no_type if flags is found else self._endings[rest]
             except KeyError:

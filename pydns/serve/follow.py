@@ -1,16 +1,17 @@
-"""Finds the records of the zones of pydns for a name, step by step. This code isn't on the fast path, so it is simple.
+"""Finds the records that the zones of pydns have for a name, step by step.
 
-For each name of a chain of CNAMEs, `Follower` calls the steps in the order of `STEPS`. A step has one of three results.
-After `Found`, the search ends. After `FOLLOW`, the search continues with the next name of the chain. After None, the
-next step is called. This table lists the steps by topic. A new step belongs beside the others of its topic:
+This code isn't on the fast path, so it is simple. For each name of a chain of CNAMEs, `Follower` calls the steps in the
+order of `STEPS`. A step has one of three results. After `Found`, the search ends. After `FOLLOW`, the search continues
+with the next name of the chain. After None, the next step is called. This table lists the steps by topic. A new step
+belongs beside the others of its topic:
 
     question           `Search` contains the name in lower case, the type, the sender and the chain so far
     rewrite            `rewritten` and `synthesized` apply the rules that come before the records
     records            `found_here` returns records of the table, also for client classes; `apex_soa`, `pod_address` and
-                       `in_empty_zone` return records for which the table has no answer, without classes
+                       `in_empty_zone` answer if the table has no answer, and ignore client classes
     alias              `aliased` applies aliases; `descended` applies DNAMEs, wildcards and delegations
     next name          `existing` follows the CNAME of a name; `not_ours` leaves the name to upstreams or blocks it
-    denial             `existing` denies the type of a name that exists; `denied` denies a name that doesn't exist
+    denial             `existing` denies a missing type of an existing name; `denied` denies a missing name
     additional         `found_here` adds the compiled additional records; `descended` adds the glue
 """
 
@@ -52,16 +53,16 @@ class Found(NamedTuple):
     authoritative: bool = True
     reason: Reason | None = None  # why the reply isn't a success; None if it is a success
     is_referral: bool = False
-    # The name in lower case for which upstreams must be asked, or empty. A client that may not ask upstreams gets what
-    # the other fields of `Found` contain.
+    # The name, in lower case, for which upstreams must be asked; else empty. If pydns doesn't ask upstreams for the
+    # client, the client gets what the other fields of `Found` contain.
     onward: bytes = b""
     # If a rule has replaced the client's question, the question for upstreams. Then `onward` is the name in the
     # client's question.
     lead: Lead | None = None
 
 
-# The answer while not everything is listed: the name may exist, and clients would cache an NXDOMAIN (RFC 8914 section
-# 4.15).
+# The answer while pydns doesn't know all names of the zone. The name may exist, and clients would cache an NXDOMAIN
+# (RFC 8914 section 4.15).
 _NOT_READY: Final = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.NOT_SYNCED)
 # The answer if rules lead from name to name in an endless loop.
 _LOOP: Final = Found(Rcode.SERVFAIL, authoritative=False, reason=Reason.RULE_LOOP)
@@ -105,7 +106,7 @@ class Search:
         """Make `qname` the current name of the search."""
         self.qname = qname
         self.is_rewritten = False
-        # The name under which the table has the records: a wildcard, if `qname` gets the records of the wildcard.
+        # The name under which the table has the records. If `qname` gets the records of a wildcard, the wildcard.
         self.source = qname
         self.zone: Zone | None = None
         self.tree = b""
@@ -202,7 +203,7 @@ class Follower:
     def alias(self, search: Search) -> Lead | None:
         """Return the question for the target of the name's alias.
 
-        Return None if the name has no alias, or if it may exist.
+        Return None if the name has no alias, or if the name itself may exist.
         """
         lead = self._commit.rules.alias(search.qname, search.qtype)
         if lead is None:
@@ -387,10 +388,10 @@ class Follower:
         return Found(Rcode.NOERROR, search.chain, [self._commit.soa(_zone(search).facts)], reason=Reason.NO_TYPE)
 
     def in_empty_zone(self, search: Search) -> Found | None:
-        """Answer a name for the endpoints of a Service in one zone of nodes, if the Service has no endpoints in it.
+        """Answer a name for a Service's endpoints in one zone of nodes, if no endpoint is in this zone.
 
-        The answer to a name with the label `pin` is NODATA. With `prefer`, the answer has the endpoints of all zones of
-        nodes.
+        The answer to a name with the label `pin` is NODATA. The answer to a name with the label `prefer` has the
+        endpoints of all zones of nodes.
         """
         place = self._commit.zoned_service(search.tree)
         if place is None:

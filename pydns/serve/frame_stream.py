@@ -38,12 +38,12 @@ class FrameStream:
         self._waiting: list[bytes] = []
         self._octets = 0
         self._is_due = False
-        self._trouble = ""  # the reason why there is no connection, as it was logged last
+        self._trouble = ""  # the reason that was logged for the lost connection; empty after the next connection
         self._connection: _Connection | None = None
         self._task = loop.create_task(self._connect())
 
     def put(self, frame: bytes) -> None:
-        """Add a data frame to the buffer, or drop it (rule 2)."""
+        """Add a data frame to the buffer, or drop it if there is no connection or no room."""
         connection = self._connection
         if connection is None or self._octets + connection.unwritten() + len(frame) > MAX_WAITING:
             self._dropped(1)
@@ -146,7 +146,7 @@ class _Connection(asyncio.Protocol):
                 each.exception()  # this marks the exception as seen, because nobody may wait for the future
 
     def unwritten(self) -> int:
-        """Return how many written octets the kernel hasn't taken yet."""
+        """Return how many octets wait until the kernel takes them."""
         return self._transport.get_write_buffer_size()
 
     def write(self, octets: bytes) -> None:

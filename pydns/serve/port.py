@@ -38,7 +38,7 @@ class Mark(IntEnum):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Port:
-    """A socket or some connections. Callers look up a client only if their result depends on the client."""
+    """A socket or some connections. Looking up a client takes time, so callers do it only if they need the client."""
 
     __slots__ = ("deferred", "joined", "limit", "marks", "observers", "protocol", "reasons", "replies", "tally")
 
@@ -61,7 +61,7 @@ class Port:
         self.marks[len(self.replies)] = mark
 
     def note_reason(self, reason: Reason) -> None:
-        """Note why the reply to the message that the worker answers now isn't a success."""
+        """For the message that the worker answers now, note why its reply isn't a success."""
         self.reasons[len(self.replies)] = reason
 
     def reply_limit(self, edns: Edns | None, max_udp_size: int) -> int:
@@ -80,7 +80,7 @@ class Port:
         return self.client_at(self.peer(len(self.replies)))
 
     def peer(self, _place: int) -> Any:
-        """Return a value that stands for a client of the batch, for `reply_later`.
+        """Return the value from which `reply_later` knows a client of the batch.
 
         `place` is the index of the client's message in the batch.
         """
@@ -92,7 +92,7 @@ class Port:
 
     @property
     def address(self) -> bytes:
-        """Return the octets of the IP address of the client whose message the worker answers now.
+        """Return the IP address, as octets, of the client whose message the worker answers now.
 
         The address determines the client's classes. Each access looks up the client again, so callers use this property
         only if clients may get different answers.

@@ -43,7 +43,7 @@ class QueryLog:
     ) -> None:
         """`call_later` is the event loop's method. Without `clients`, lines don't contain the names of clients.
 
-        `why` returns the reason of a reply that isn't in `Port.reasons` (`context.Batch.why`).
+        If `Port.reasons` has no reason for a reply, `why` returns the reason (`context.Batch.why`).
         """
         self._why = why
         self._log = log

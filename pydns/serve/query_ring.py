@@ -1,7 +1,7 @@
 """Keeps the last queries of a worker in memory, which other processes read while the worker writes.
 
-The ring is an observer of ports. `pydns.ring.layout` defines its format. Every query passes through this file, so it
-contains fast code:
+The ring is an observer of ports. `pydns.ring.layout` defines its format. Every query passes through this file, so
+its code must be fast:
 
 1. The worker keeps the replies as they are. Readers of the ring parse them.
 2. The replies of a batch are already one string of octets, because the port has joined them to send them
@@ -9,13 +9,12 @@ contains fast code:
 3. For a batch, the worker only adds references to a list, and copies the addresses of all clients at once. Several
    batches are written together, as one record.
 
-The worker calls `write` twice a second, so a reply waits for half a second at most until it is written. If the worker
-is killed, the waiting replies are lost. A timer instead would wake up a worker that has little to do.
+The worker calls `write` twice a second, so a reply waits for half a second at most until it is written. A separate
+timer would wake up a worker that has little to do. If the worker is killed, the waiting replies are lost.
 
-The memory belongs to the worker's slot. So a worker that starts again keeps the queries of the worker before. The
-memory isn't a file on a disk, because the worker would have to wait while the kernel writes a page of the file. All of
-the memory is allocated before it is used, so a lack of memory is an error when the ring is opened, and not a SIGBUS
-later.
+The memory belongs to the worker's slot. So a restarted worker keeps the queries of its predecessor. The memory isn't a
+file on a disk, because the worker would have to wait while the kernel writes a page of the file. All memory is
+allocated when the ring is opened. So a lack of memory is an error then, and not a SIGBUS later.
 """
 
 import mmap
@@ -36,8 +35,8 @@ from pydns.serve.datagrams import BATCH, short
 from pydns.serve.port import Mark, Port
 
 _ENOUGH = layout.MOST - BATCH  # when this many replies wait, they are written at once
-# A batch that waits to be written. The values are its port, the lengths of its messages, the messages, their senders,
-# when they came, the seconds until the replies were sent, and the origins.
+# A batch that waits to be written. The first values are its port, the lengths of its messages, the messages, and their
+# senders. Then come the time when the messages came, the seconds until the replies were sent, and the origins.
 _Waiting = tuple[Port, "array[int]", bytes, bytes, float, float, bytes]
 # A deferred reply that waits to be written: the arguments of `replied_later`, without `error`.
 _Later = tuple[Port, Any, bytes, float, float, Origin, str]
@@ -154,7 +153,7 @@ class QueryRing:
                 self._write_later(waiting)
 
     def _write_later(self, waiting: list[_Later]) -> None:
-        """Write the deferred replies of one protocol, and empty the list."""
+        """Write the deferred replies of one protocol, and empty the list `waiting`."""
         if self._memory is not None:
             ports, peers, *columns = zip(*waiting, strict=True)
             addresses = [port.source(peer) for port, peer in zip(ports, peers, strict=True)]

@@ -1,8 +1,8 @@
 """Answers questions with the help of upstreams: takes an `Asked` from the responder, and sends the reply to the client.
 
 This module connects the forwarder, which knows no sockets, to the sockets of upstreams and to the log. The module
-applies the configuration to the forwarder and the sockets. If an answer ends with a CNAME, it looks up the target. The
-caller passes in the clock, random numbers and sockets.
+applies the configuration to the forwarder and the sockets. If an answer ends with a CNAME, the module looks up the
+target. The caller passes in the clock, random numbers and sockets.
 """
 
 import asyncio
@@ -43,11 +43,11 @@ from pydns.upstream.pool import Upstream
 from pydns.upstream.routes import Routes
 
 TICK_S = 0.01  # seconds between two calls of `Forwarder.tick` while questions are open
-SUSPICION_S = 1.0  # minimum seconds between two probes of an upstream after queries that look like those of pydns
+SUSPICION_S = 1.0  # minimum seconds between two probes of an upstream for which a loop is suspected
 PROBE_S = 30.0  # seconds between two probes of an upstream that forwards queries of pydns back to pydns
-# After how many seconds the name of a server is resolved again: at least, at most, and after a failure.
+# Seconds until the name of a server is resolved again: the minimum, the maximum, and the seconds after a failure.
 _SHORTEST_S, _LONGEST_S, _FAILED_S = 5.0, 3600.0, 5.0
-# Minimum seconds between two log lines about replies of a server that can't be used for the same reason.
+# Minimum seconds between two log lines about unusable replies of one server for one reason.
 _REPEATS_S = 30.0
 _CLASS_IN = CLASS_IN.to_bytes(2)
 _MAX_SOCKETS = 1024  # maximum number of sockets to all upstreams; some systems allow only few open files
@@ -92,8 +92,8 @@ class Recursion:
         self._ticking = False
         self._swept_at = 0.0
         self._sends_reasons = True  # whether clients get extended errors
-        # True during `ask`. A reply that is sent then comes from the cache, and its time is measured for the whole
-        # batch.
+        # True while `ask` runs. The replies that are sent meanwhile come from the cache. Their time is measured for the
+        # whole batch.
         self._at_once = False
         self.forwarder = Forwarder(
             Routes(()),
@@ -202,7 +202,7 @@ class Recursion:
     def _note_trouble(self, index: int, trouble: str) -> None:
         """Remember the problem of the connection to an upstream, and log a new problem.
 
-        An empty text means that there is no problem.
+        An empty `trouble` means that there is no problem.
         """
         upstream = self._upstreams.get(index)
         if upstream is None or upstream.trouble == trouble:
@@ -244,9 +244,9 @@ class Recursion:
         self._log(event.value, level=level, upstream=upstream.spec.name)
 
     def _refused(self, upstream: Upstream, why: Unusable, qname: bytes) -> None:
-        """Log a reply that can't be used, and the reason: at most once every `_REPEATS_S` for each upstream and reason.
+        """Log an unusable reply, but at most once every `_REPEATS_S` for each upstream and reason.
 
-        The line says how many such replies came before it that were not logged.
+        The line contains the reason, and how many such replies before it were not logged.
         """
         now = self._clock()
         logged_at, unlogged = self._refusals.get((upstream.index, why), (-_REPEATS_S, 0))
@@ -395,7 +395,7 @@ class Recursion:
     def probed(self, upstream: Upstream, answer: UpstreamAnswer) -> None:
         """Find out from the answer to a probe whether the upstream forwards queries of pydns back to pydns.
 
-        A server that answers for every name sends an answer, too, but not with the token of pydns.
+        A server that answers for every name also answers the probe, but without the reversed `LOOP_MARK`.
         """
         now = self._clock()
         if LOOP_MARK[::-1] in answer.records:
@@ -463,7 +463,7 @@ def _random_bits(random: Callable[[int], bytes]) -> Iterator[int]:
 
 
 def _addresses(answer: UpstreamAnswer, qtype: int) -> Iterator[tuple[str, int]]:
-    """Yield the addresses in an answer that begins with a chain of CNAMEs, each with its TTL."""
+    """Yield each address in an answer, with its TTL. The answer may begin with a chain of CNAMEs."""
     records = answer.records
     for _, fixed, end in islice(walk(records), int.from_bytes(answer.counts[:2])):
         if int.from_bytes(records[fixed : fixed + 2]) == qtype:

@@ -16,7 +16,7 @@ from pydns.dns.message import OPT_HEAD, OPT_SIZE, TC, question_end, with_flags
 
 IPV4_PREFIX, IPV6_PREFIX = 3, 7  # octets of a network's prefix: /24 and /56, as in BIND
 _SLIP = 2  # one of this many replies above the limit is sent truncated, and the others are dropped
-_BURST_S = 1.0  # for how many seconds a network that got no replies may save up replies
+_BURST_S = 1.0  # a network that got no replies may then get the replies of this many seconds at once
 # The number of accounts in which replies are counted. The hash of the network and the question selects the account.
 # Python's hash has a random key in each process, so nobody can choose questions with the same account. If two networks
 # or questions share an account, their replies are limited together. All accounts take half a megabyte.
@@ -24,13 +24,14 @@ _ACCOUNTS = 1 << 16
 
 
 class ResponseRate:
-    """Limits the replies of one worker. The memory for this doesn't grow."""
+    """Limits the replies of one worker. Its memory doesn't grow."""
 
     def __init__(self, responses_per_second: int, clock: Callable[[], float]) -> None:
         self.responses_per_second = responses_per_second
         self._cost_s = 1.0 / responses_per_second
         self._clock = clock
-        # account -> a time, to which each reply adds its cost; replies are limited while this time is `_BURST_S` ahead
+        # account -> a time. Each reply adds its cost to the time. Replies are limited while the time is `_BURST_S`
+        # ahead of the clock.
         self._paid_until = array("d", bytes(8 * _ACCOUNTS))
         self._limited = 0
 

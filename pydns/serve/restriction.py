@@ -30,7 +30,7 @@ class Restriction:
         source_filter.detach(sock)  # a worker that used the socket before may have left a filter
 
     def extend(self, greedy: frozenset[bytes], share: float, now: float) -> None:
-        """Restrict the clients `greedy`, too.
+        """Restrict the clients in `greedy`, in addition to those that are restricted already.
 
         `share` is the part of the last datagrams that the worker could answer.
         """

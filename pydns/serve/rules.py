@@ -48,7 +48,7 @@ class Lead(NamedTuple):
     changes: tuple[AnswerChange, ...] = ()
 
     def revert(self, asked: bytes, answer: Answer) -> Answer:
-        """Return the answer to the question `asked`, made from `answer`, the answer to this lead."""
+        """Return the answer for the name `asked`. It is made from `answer`, the answer to this lead."""
         return revert(self.changes, asked, self.qname, answer)
 
 
@@ -111,7 +111,7 @@ class Rules:
         """Return the name by which a single rule replaces the name of a question.
 
         Return None if no rule applies, if a second rule might apply, or if the rule also changes the addresses. The
-        caller must look into the table, because it may have records for a name with an alias.
+        caller must look into the table, because the table may have records for a name with an alias.
         """
         lead = self.rewriting(qname, qtype)
         if lead is None and self._matching(qname, qtype) is None:

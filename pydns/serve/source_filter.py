@@ -1,7 +1,7 @@
 """A classic BPF filter that makes the kernel drop most datagrams of some clients (packet(7), socket(7)).
 
 The kernel runs the filter before a datagram enters the queue of the UDP socket. So a datagram that the filter drops
-takes no time of the worker. Attaching a filter needs no privilege.
+costs the worker no time. Attaching a filter needs no privilege.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ _PROGRAM = struct.Struct("@HP")
 _LOAD, _IS_EQUAL, _IS_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # codes of steps, from linux/bpf_common.h
 # SKF_NET_OFF, and SKF_AD_OFF + SKF_AD_RANDOM, from linux/filter.h.
 _NETWORK_HEADER, _RANDOM = 0xFFF00000, 0xFFFFF000 + 56
-_SOURCE_AT = {4: 12, 16: 8}  # octets of a sender's address -> offset of this address in the IP header
+_SOURCE_AT = {4: 12, 16: 8}  # length of a sender's address -> offset of the address in the IP header
 _DROP, _KEEP = (_RETURN, 0, 0, 0), (_RETURN, 0, 0, 0xFFFFFFFF)
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pydns.table.reader import Transaction
 
 _TURNS: Final = 1024  # the number of counters; questions whose hashes are equal modulo this number share a counter
-# Maximum number of rotations of an answer that are kept; composing a rotation takes 2 µs per record.
+# Maximum number of kept rotations of one answer. Composing a rotation takes 2 µs per record.
 _MOST_VARIANTS: Final = 8
 # The maximum octets of an answer whose records are composed in another order. 150 SRV records and their addresses fit.
 _LONGEST_ANEW: Final = 16 * 1024

@@ -124,7 +124,7 @@ class UpstreamTap:
         self._sent_ns: dict[tuple[ServerSpec, bytes], int] = {}
 
     def sent(self, server: ServerSpec, message: bytes, own: tuple[str, int], *, by_stream: bool) -> None:
-        """Send the collector a query that pydns sent to a server, from its address `own`."""
+        """Send the collector a query that pydns sent from its address `own` to a server."""
         if self._tap.wants(message):
             now_ns = time.time_ns()
             if len(self._sent_ns) >= _MAX_OPEN:

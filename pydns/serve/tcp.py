@@ -35,14 +35,14 @@ IDLE_S = 10.0  # as in CoreDNS. NodeLocal DNSCache keeps its connections open fo
 MAX_CONNECTIONS = 1000  # per worker
 # Without the next two limits, twenty clients with 6,000 queries each delayed all others by more than a second.
 TURN = 64  # messages per turn, the same number as for a UDP socket
-# Octets of replies per turn. The last reply may exceed this limit. Messages alone are no measure: the longest replies
-# take 200 times as long as the shortest.
+# Octets of replies per turn. The last reply may exceed this limit. It isn't enough to count messages, because the
+# longest replies take 200 times as long as the shortest.
 TURN_OCTETS = 64 << 10
 KERNEL_OCTETS = 32 << 10  # size of each kernel buffer of a connection, for replies and for queries; Linux doubles it
 MAX_UNREAD = 512 << 10  # octets of unread replies of one connection
 MAX_UNREAD_IN_ALL = 16 << 20
-# If more octets of replies wait in this process, the worker stops reading. A connection that has so many octets of
-# replies in its turn ends the turn, so that the worker notices early that the client doesn't read.
+# If more octets of replies to a connection wait in this process, the worker stops reading from it. A connection's turn
+# also ends after so many octets of replies. So the worker notices early that a client doesn't read.
 _STALLED_AT = 16 << 10
 
 
@@ -144,7 +144,7 @@ class Connections:
 
 
 class StreamPort(Port):
-    """The connections of one address family, which take turns (rule 1).
+    """The connections of one address family, which take turns (rule 1 at the top of this file).
 
     All messages of a turn of the event loop are one batch, and a connection gets its replies with one system call.
     With a batch for each message, the worker took twice as long (tests/bench/README.md).
@@ -162,8 +162,8 @@ class StreamPort(Port):
         self._is_due = False
         self._peers: list[Connection] = []  # the connections of the messages of the batch
         self._visited: Connection | None = None  # the connection that has its turn now
-        self._unsent: list[bytes] = []  # the replies to its messages, each after its length
-        self._octets = 0  # of the replies of the batch
+        self._unsent: list[bytes] = []  # the replies for the visited connection, each after its length
+        self._octets = 0  # number of octets of the replies of the batch
 
     def wait(self, connection: "Connection") -> None:
         """Add a connection with a whole message to those that wait for their turns."""
@@ -300,7 +300,7 @@ class Connection(asyncio.Protocol):
         self._has_ended = False  # whether the client has finished sending
         self._is_reading = True
         self._is_stalled = False  # whether the client has stopped reading
-        self.is_served = True  # whether messages are answered: not if the client has stopped reading, or has gone
+        self.is_served = True  # whether messages are answered; False if the client has stopped reading or has gone
         self.is_waiting = False  # whether the connection waits for its turn, or has it now
         self.has_asked = False
         self.used_at = connections.now()  # time of the last whole message

@@ -178,8 +178,8 @@ class UdpPort(Port):
         self._outbox.send()
 
     def _unsent(self, _error: int) -> bool:
-        # The reason is that the port of the client is 0, that its network is gone, or that the buffer is full. The
-        # client will ask again.
+        # A reply can't be sent if the client's port is 0, if the client's network is gone, or if the buffer is full.
+        # The client will ask again.
         self.tally.unsent()
         return False
 
@@ -198,8 +198,8 @@ def _client(name: bytes) -> Client:
 def _source(control: bytes) -> bytes:
     """Return control data with the address that a reply must leave from: the destination of the query.
 
-    Routing chooses the interface. For link-local addresses, the control data also contains the interface, because such
-    an address has no meaning without it. The format is in ip(7) and RFC 3542 section 6.
+    Routing chooses the interface, except for link-local addresses. For these, the control data also contains the
+    interface, because such an address has no meaning without it. The format is in ip(7) and RFC 3542 section 6.
     """
     if len(control) < _CMSG.size:
         return b""

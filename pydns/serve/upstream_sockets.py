@@ -10,7 +10,7 @@ This module knows octets, not messages. Rules:
    connection.
 3. The files for TLS are read before the first connection that needs them, and again after a connection has failed.
 4. A connection is closed when no whole message has come for `IDLE_S`. So a connection on which the server sends one
-   octet a second is closed, too. If a connection on which a reply has come ends while questions are open, these
+   octet a second is closed, too. A connection may end while questions are open. If a reply has come on it before, these
    questions are sent again over a new connection.
 """
 
@@ -31,7 +31,7 @@ from pydns.upstream.streams import Codec, Framed, failed_reply
 
 ROTATE_S = 10.0
 LINGER_S = 5.0  # how long a replaced socket still receives late replies; this is longer than a client waits
-IDLE_S = 8.0  # pydns closes a connection before the server does, after 10 s or more, so that no question is lost
+IDLE_S = 8.0  # servers wait for 10 s or more; pydns closes a connection first, so that no question is lost
 CONNECT_S = 3.0
 PAUSE_S = 0.2  # the pause after a failed connection; without it, each question would open another connection
 _HTTPS_PORT = 443
@@ -494,7 +494,7 @@ class _Connection(asyncio.Protocol):
     def _heard(self, asked: Iterable[bytes | None]) -> None:
         """Note that whole replies have come.
 
-        `asked` has the message that each reply answers, or None if no such message is open.
+        For each reply, `asked` has the message that the reply answers, or None if no such message is open.
         """
         if any(asked):
             self.heard_at = monotonic()

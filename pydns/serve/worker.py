@@ -44,8 +44,8 @@ _FINISH_S = 2.0  # how long a worker waits at its end for TCP clients that still
 def run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: ProcessRow, block: Block) -> None:
     """Answer queries until the signal `STOP` comes or the other end of `lifeline` closes.
 
-    Then answer the queries that have arrived, and return. The worker publishes in `row` that it works, and its counts
-    in `block`. After the signal `DRAIN`, the worker also publishes in `row` how many queries still come.
+    Then answer the queries that have arrived, and return. The worker shows in `row` that it works. It publishes its
+    counts in `block`. After the signal `DRAIN`, the worker also publishes in `row` how many queries still come.
     """
     uvloop.run(_run(slot, state_dir, log, lifeline, row, block))
 
@@ -92,7 +92,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
     # The self-check runs before any client is answered. So if a client gets an answer, the worker has shown that it
     # works.
     check()
-    # DRAIN came before the worker could handle it; queries may already wait in the sockets.
+    # DRAIN may have come before the worker could handle it. Then queries may already wait in the sockets.
     if signal.sigtimedwait({DRAIN}, 0):
         drain()
     else:
@@ -150,7 +150,7 @@ async def _run(slot: Slot, state_dir: Path, log: Log, lifeline: int, row: Proces
 
 
 def response_rate(rate: ResponseRate | None, config: Config) -> ResponseRate | None:
-    """Return the object that limits replies as a configuration wants, or None.
+    """Return the object that limits replies, or None if the configuration sets no limit.
 
     If the limit is the same, return `rate` itself.
     """

@@ -16,8 +16,8 @@ Rules:
    the same answer, classes cost no time. A question may have an answer for a class, but no plain answer.
 8. The number of classes isn't limited. A worker remembers the classes of an address until a range changes.
 
-All entries are in the database `names` (`pydns.table.layout`). No tree key begins with the octet with which the keys of
-classes begin.
+All entries are in the database `names` (`pydns.table.layout`). No tree key has the same first octet as one of their
+keys.
 
     `answer_key`   class and question → the compiled answer for the class, or no octets for NODATA
     `range_key`    assigner and range of addresses → the classes of the clients in this range
@@ -41,7 +41,7 @@ _ANSWER, _RANGE = b"\xfe", b"\xfd"
 
 
 class Level(IntFlag):
-    """What the name of a class means. A level is a bit in octet 0 of a compiled answer."""
+    """Says what the name of a class means. Each level is a bit in octet 0 of a compiled answer."""
 
     VIEW = 16  # the name is that of a view: a range of the configuration that contains the client's address
     NODE = 8  # the name is that of the client's node
@@ -111,7 +111,7 @@ def is_range(key: bytes) -> bool:
 
 
 def with_levels(compiled: bytes, levels: int) -> bytes:
-    """Return a plain answer with the levels of the classes that have other answers.
+    """Return a plain answer to which `levels` are added: the levels of the classes that have other answers.
 
     If there is no plain answer, `compiled` must be empty.
     """

@@ -1,4 +1,4 @@
-"""Client names: which Pod or node has a client's address, where it runs, and how pydns knows.
+"""Client names: which Pod or node has a client's address, where the Pod runs, and how pydns knows this.
 
 The controller writes into the table which objects have which addresses. Tools and the query log read these entries.
 Replies don't depend on them.
@@ -10,7 +10,7 @@ Rules:
    terminates. A Pod that has ended has no address. If several Pods have the same address, the address belongs to the
    Pod that started last. If the last two started in the same second, no Pod has the address.
 3. A Pod on the network of its node has no address of its own. A client with the address of a node is called
-   `node/NODE`. If the node has no Pod on its network, the packet came from elsewhere, and its sender's address was
+   `node/NODE`. If no Pod is on the network of this node, the packet came from elsewhere. Then the sender's address was
    rewritten (SNAT, or a cache on the node).
 4. An EndpointSlice has the addresses of its Pods, ready or not, with their nodes and zones. All these Pods are in its
    own namespace. An EndpointSlice doesn't show whether a Pod has an address of its own, or the address of its node. So
@@ -18,9 +18,9 @@ Rules:
 5. An IPv4-mapped IPv6 address is looked up as an IPv4 address.
 6. A client whose address is in no entry is unknown. The address of a new Pod is unknown for some milliseconds.
 
-The entries are in the database `names` (`pydns.table.layout`). No tree key begins with the octet with which their keys
-begin. The entries are next to each other in the table, so nearly all their pages contain only client names. Each
-EndpointSlice and each node has one entry, because a key for each address would take three times the space.
+The entries are in the database `names` (`pydns.table.layout`). No tree key has the same first octet as their keys. The
+entries are next to each other in the table, so nearly all their pages contain only client names. Each EndpointSlice and
+each node has one entry, because a key for each address would take three times the space.
 
     `slice_key`    namespace and name of an EndpointSlice → the Pods among its endpoints
     `node_key`     name of a node → the Pods on this node
@@ -45,7 +45,7 @@ MAX_KEY = 511  # maximum octets of a key in LMDB
 
 
 class Known(Enum):
-    """Which object has the address of a client."""
+    """How pydns knows the name of a client: by the object that has the client's address."""
 
     ENDPOINT = "endpoint"  # an EndpointSlice has the address
     POD = "pod"  # a Pod has the address
@@ -64,7 +64,7 @@ class ClientName(NamedTuple):
     node: str
     zone: str
     known: Known
-    labels: tuple[tuple[str, str], ...] = ()  # keys and values of the labels that the configuration names
+    labels: tuple[tuple[str, str], ...] = ()  # keys and values of the labels that the configuration lists
 
     @property
     def labels_text(self) -> str:
@@ -95,7 +95,7 @@ class RunningPod(NamedTuple):
     addresses: tuple[bytes, ...]  # empty if the Pod is on the network of its node
     node_addresses: tuple[bytes, ...]
     started: int  # when the Pod started, in seconds since 1970
-    labels: tuple[tuple[str, str], ...] = ()  # those labels of the Pod that the configuration names
+    labels: tuple[tuple[str, str], ...] = ()  # those labels of the Pod that the configuration lists
 
 
 def slice_key(namespace: str, name: str) -> bytes:
@@ -130,8 +130,8 @@ def compose_slice(pods: Iterable[tuple[bytes, str, str, str]]) -> bytes:
 
 
 # The arguments of zlib. Level 6 instead of 1 would save 3 % of the octets, but take twice the time. With the defaults
-# for window and memory, zlib allocates 268 KB for each entry, which fragments the heap, and an entry of 10 Pods takes
-# 180 µs. With the values here, it takes 16 µs.
+# for window and memory, zlib would allocate 268 KB for each entry, which would fragment the heap. An entry of 10 Pods
+# would take 180 µs. With the values here, it takes 16 µs.
 _LEVEL, _WINDOW, _MEMORY = 1, -12, 5
 
 

@@ -95,7 +95,7 @@ class Replacement:
         # True if the layer has only static entries, as at the first start. Then the cluster has no old entries, so no
         # entry must be compared or deleted.
         self._is_first = self._count() == len(self._static)
-        # Keys of the new entries; if `_is_first`, only those that static entries have too.
+        # Keys of the new entries. If `_is_first` is true, only the keys that static entries have, too.
         self._keys: set[bytes] = set()
 
     def put(self, entries: dict[bytes, bytes]) -> None:

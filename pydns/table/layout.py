@@ -4,13 +4,13 @@
     names     the tree key (pydns.dns.name.tree_key) of a name that has records or a kind → the NodeKind of the name
               In the entry of a cut, the compiled NS RRset comes after the kind.
               `origin_key` → lines that explain which objects created the records of a name in an external zone
-              `unready_key` → an empty value, for a Service without a name because none of its endpoints is ready
+              `unready_key` → an empty value, for a Service that has no name, because none of its endpoints is ready
               `client_classes.answer_key` → the compiled answer to a question for a client class
               `client_classes.range_key` → the classes of the clients in a range of addresses
-              `client_names.slice_key` → the Pods of an EndpointSlice, which are names of clients
-              `client_names.node_key` → the Pods of a node, which are names of clients
-              No tree key begins with the first octet of one of these other keys. All these other keys sort after all
-              tree keys.
+              `client_names.slice_key` → the Pods of an EndpointSlice, as names of clients
+              `client_names.node_key` → the Pods of a node, as names of clients
+              The first octet of these other keys is greater than the first octet of any tree key. So these other keys
+              sort after all tree keys.
     facts     b"facts" → Facts, b"status" → the controller's status, as JSON,
               b"config" → the configuration in force (pydns.config.model.dump), with upstreams always filled in,
               b"accepted" → the accepted configuration, without the upstreams that were filled in, for the controller's
@@ -68,11 +68,11 @@ class NodeKind(bytes, Enum):
     # The name is outside all zones of pydns, but the table has answers to it for some client classes. All other clients
     # get the answers of upstreams.
     SPLIT = b"S"
-    # The name directly above the names ZONE.pin and ZONE.prefer, where ZONE is a zone of nodes. ZONE.pin has only the
-    # endpoints in this zone of nodes. ZONE.prefer has the same endpoints, or all endpoints if no endpoint is in this
-    # zone of nodes.
+    # A name such as _zone.SERVICE, above the names ZONE.pin._zone.SERVICE and ZONE.prefer._zone.SERVICE. ZONE is a zone
+    # of nodes. The name with `pin` has only the endpoints in this zone of nodes. The name with `prefer` has the same
+    # endpoints, or all endpoints if no endpoint is in this zone of nodes.
     ZONES = b"Z"
-    ONE_LABEL = b"1"  # a wildcard that covers exactly one label; the other kind of the wildcard follows
+    ONE_LABEL = b"1"  # a wildcard that covers exactly one label; its second kind, such as ALIAS, follows
 
 
 class ZoneFacts(msgspec.Struct, frozen=True, array_like=True):
@@ -99,7 +99,7 @@ class ZoneFacts(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def is_static(self) -> bool:
-        """Return whether the records of the zone are static, which those of the cluster's zones are not."""
+        """Return whether the records of the zone are static. The records of the cluster's zones aren't static."""
         return bool(self.soa_timers) or (not self.is_known and self.apex == ROOT)
 
 
@@ -118,7 +118,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def domains(self) -> dict[bytes, int]:
-        """Return a dict: each domain of clusters -> the TTL of its records."""
+        """Return each domain of clusters, with the TTL of its records."""
         return {self.domain: self.ttl_s, **dict(self.further)}
 
 
@@ -126,7 +126,7 @@ def with_static_zones(zones: Iterable[ZoneFacts], static_zones: Iterable[ZoneFac
     """Return the zones of the cluster and the static zones, in the order of `Facts.zones`."""
     by_apex = {zone.apex: zone for zone in zones}
     for static in static_zones:
-        beside = by_apex.get(static.apex)  # a shared zone with the same apex: a file adds records to it
+        beside = by_apex.get(static.apex)  # a zone of the cluster with this apex, to which a file adds records
         by_apex[static.apex] = (
             static if beside is None else msgspec.structs.replace(beside, is_plain=beside.is_plain and static.is_plain)
         )
