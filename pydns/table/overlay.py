@@ -1,8 +1,8 @@
-"""The table as it would be with other static records and another configuration. Tools use it; nothing is written.
+"""Lets tools read the table as if it had other static records and another configuration. Nothing is written.
 
-The cluster's entries are those of the table, and hide static entries with the same key, as in `pydns.table.layer`. But
-their TTL may differ. The static entries come from the caller. Nothing is copied, because a table may have hundreds of
-megabytes.
+The cluster's entries come from the table. They hide static entries with the same key, as in `pydns.table.layer`. The
+overlay may show another TTL for the cluster's entries. The static entries come from the caller. Nothing is copied,
+because a table may have hundreds of megabytes.
 """
 
 from bisect import bisect_left
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class _Layer:
-    """One database, and the static entries that replace its own."""
+    """One database of the table, and the static entries that the overlay shows instead of those in the table."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class _Layer:
         entries: Mapping[bytes, bytes],
         revised: Callable[[bytes], bytes] = lambda value: value,
     ) -> None:
-        """`revised` returns what the overlay shows for a value of the cluster."""
+        """`revised(value)` returns the value that the overlay shows instead of a value of the cluster."""
         self.revised = revised
         self.database = database
         self.static = static
@@ -52,7 +52,7 @@ class _Layer:
 
 
 class Overlay(Reader):
-    """A reader whose transactions show other static entries. Of a cursor, only the methods of `_Cursor` work."""
+    """A reader whose transactions show other static entries. Its cursors have only the methods of `_Cursor`."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Overlay(Reader):
     ) -> None:
         """`zones` are the zones of the static records `contents`. `reader` must stay open.
 
-        `ttls` are the TTL of all records of the cluster, and another TTL that the overlay shows instead.
+        `ttls` contains the TTL of all records of the cluster, and then the TTL that the overlay shows instead.
         """
         self._environment = reader._environment
         self._facts_db = reader._facts_db
@@ -85,7 +85,7 @@ class Overlay(Reader):
         return self.over(super().transaction())
 
     def over(self, transaction: "Transaction") -> "Transaction":
-        """Return what the overlay shows in a transaction of the reader."""
+        """Return the overlay's transaction for a transaction of the reader."""
         if transaction.id() != self._commit:
             self._commit = transaction.id()
             for layer in self._layers:
@@ -98,7 +98,7 @@ class Overlay(Reader):
         of_cluster = [zone for zone in facts.zones if not zone.is_static]
         if self._ttls is not None:
             ttl_s = self._ttls[1]
-            # As in `pydns.kube.zone.facts`.
+            # `pydns.kube.zone.facts` computes the same TTLs.
             of_cluster = [
                 msgspec.structs.replace(zone, ttl_s=min(ttl_s, MAX_DENIAL_S), minimum_s=ttl_s) for zone in of_cluster
             ]
@@ -110,7 +110,7 @@ class Overlay(Reader):
         return self._config
 
     def is_static(self, key: bytes, transaction: "Transaction") -> bool:
-        """Return whether an answer is one of the overlay's static entries, and the cluster doesn't have it."""
+        """Return whether the answer with this key is a static entry of the overlay, not an entry of the cluster."""
         return key in self._contents.answers and cast("_Transaction", transaction).of_cluster(key) is None
 
 
@@ -141,7 +141,7 @@ class _Transaction:
         return layer.entries.get(key, default) if value is None else value
 
     def of_cluster(self, key: bytes, layer: _Layer | None = None) -> bytes | None:
-        """Return the cluster's value of a key, by default of an answer. None if it has none."""
+        """Return the cluster's value for a key, or None. Without `layer`, the key is that of an answer."""
         layer = layer or self._layers[0]
         value = self._base.get(key, db=layer.database)
         is_hidden = value is not None and _is_bare(self._base, layer, key)
@@ -180,9 +180,10 @@ class _Cursor:
         return bool(self._item[0])
 
     def _of_cluster_from(self, key: bytes) -> bytes:
-        """Go to the cluster's first entry from `key` on. Return its key, or an empty one.
+        """Go to the cluster's first entry whose key is `key` or greater. Return its key, or an empty one.
 
-        May also stop at a hidden entry that is among the new static ones: then the static entry is the result anyway.
+        The result is also empty if a static entry of the table comes first and the overlay has a static entry with the
+        same key. Then the caller uses the overlay's entry.
         """
         cursor, layer = self._cursor, self._layer
         found = cursor.key() if cursor.set_range(key) else b""
@@ -196,7 +197,7 @@ class _Cursor:
             found = cursor.key() if cursor.next() else b""
         if found and cursor.key() != found:
             cursor.set_key(found)
-        # A file of hosts that goes away may leave 100,000 hidden entries in a row. So they are passed once.
+        # After a file of hosts is removed, 100,000 hidden entries may be in a row. `skips` lets cursors jump over them.
         layer.skips.update(dict.fromkeys(passed, found))
         if found and found in layer.entries and _is_bare(self._base, layer, found):
             return b""

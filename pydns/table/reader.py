@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 _Result = TypeVar("_Result")
-_MOST_GROWTHS = 20  # how often one call tries again, because the writer has enlarged the file in the meantime
+_MOST_GROWTHS = 20  # how many times a call tries again after the writer has enlarged the file
 
 
 class TableError(Exception):
@@ -94,7 +94,7 @@ class Reader:
     def transaction(self) -> "Transaction":
         """Begin a read transaction, for use with `with`.
 
-        A transaction should be short, because the writer can't reuse old pages before it ends.
+        A transaction should be short, because the writer can't reuse old pages before the transaction ends.
         """
         try:
             return self._environment.begin(db=self.answers)

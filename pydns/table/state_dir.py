@@ -2,13 +2,13 @@
 
 Rules:
 
-1. The directory must belong to the user of the process or to root, and only its owner may be able to write to it. So no
-   other user can put files or links into the directory.
-2. Links in the directory aren't followed. If something that isn't a plain file is at the path of a file, it is removed.
-3. A table that can't be read is discarded. A child process tries to read the table first, because a damaged map can end
-   the process that reads it with a signal.
-4. Two files are mapped: the table, and the file of its readers. All their disk blocks are allocated before use. If a
-   process wrote to a page without a disk block on a full disk, SIGBUS would kill the process.
+1. The directory must belong to the user of the process or to root. Its mode must not let other users write to it. So
+   other users can't put files or links into the directory.
+2. Links in the directory aren't followed. If anything but a plain file is at the path of a file, it is removed.
+3. A table that can't be read is discarded. A child process tries to read the table first, because a signal may end a
+   process that reads a damaged map.
+4. Two files are mapped into memory: the table, and the file of its readers. All their disk blocks are allocated before
+   use. If a process wrote to a page without a disk block on a full disk, SIGBUS would kill the process.
 """
 
 import errno
@@ -35,7 +35,7 @@ _REASON = 300  # maximum octets of the reason that the child process reports
 WHOLE_CHECK_S = 60.0  # time limit for reading a whole table
 _READERS = MAX_READERS * 64 + 4096  # octets of LMDB's file of readers, which has 64 octets for each reader
 _CHUNK = 10_000  # how many entries are read with one call of LMDB
-_TRIAL = bytes(64 << 10)  # a value so large that its commit takes several pages from the list of free pages
+_TRIAL = bytes(64 << 10)  # a value so large that storing it takes several pages from the list of free pages
 
 
 class DirectoryError(Exception):
@@ -45,8 +45,8 @@ class DirectoryError(Exception):
 def prepare(state_dir: Path) -> int:
     """Create the directory if it doesn't exist. Check the directory (rule 1), and lock it for this process.
 
-    Returns the file descriptor that holds the lock. However the process ends, the kernel then releases the lock. Raises
-    `DirectoryError` or `OSError`.
+    Returns the file descriptor that holds the lock. When the process ends for any reason, the kernel releases the lock.
+    Raises `DirectoryError` or `OSError`.
     """
     state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     status = state_dir.stat()
@@ -69,7 +69,7 @@ def prepare(state_dir: Path) -> int:
 def discard_after_reboot(table: Path) -> None:
     """Remove a table that was written before the last boot.
 
-    Store the id of this boot, so that the next table is recognised.
+    Store the id of this boot. By this id, a later start of pydns recognises a table of this boot.
     """
     boot_id = _BOOT_ID.read_bytes().strip()
     mark = table.with_name("boot_id")

@@ -3,9 +3,9 @@
 The controller creates the status, keeps it for its HTTP pages, and stores it as JSON in the answer table.
 docs/status.md describes every key for users. tests/test_docs.py compares the document with this module.
 
-Readers accept the JSON of another version of pydns. They ignore keys that they don't know. A missing key has the
-default in this module. `VERSION` increases if a key is removed or changes its meaning. A new key doesn't change
-`VERSION`.
+Readers accept the JSON of another version of pydns. They ignore keys that they don't know. For a missing key, they use
+the default value in this module. `VERSION` increases if a key is removed or changes its meaning. A new key doesn't
+change `VERSION`.
 """
 
 from enum import Enum
@@ -40,12 +40,12 @@ class ConfigStatus(Struct, frozen=True, kw_only=True):
     mistakes: tuple[str, ...] = ()  # the mistakes in the refused configuration
     notices: tuple[str, ...] = ()  # the notices about the accepted configuration
     left_out: tuple[str, ...] = ()  # the parts of the accepted Corefile that have no effect, because of --lenient
-    # kind that a new option of the cluster needs, but that hasn't been listed yet -> what the problem is, if known
+    # kind -> its problem, if known; for kinds that a new option of the cluster needs and that aren't listed yet
     waiting_for: dict[str, str | None] = {}
 
 
 class Filter(Struct, frozen=True, kw_only=True):
-    """Which objects are served. None in a field means that the field excludes no object."""
+    """The filter for the objects that pydns serves. A field of None excludes no object."""
 
     namespaces: tuple[str, ...] | None = None
     labels: str | None = None
@@ -89,7 +89,7 @@ class ExternalStatus(Struct, frozen=True, kw_only=True):
 
     zones: dict[str, int] = {}  # zone -> number of names
     problems: dict[str, str] = {}  # zone -> what the zone lacks
-    losers: int = 0  # how many objects claim a name of which another object is the winner
+    losers: int = 0  # how many claims have lost, because another object is the winner of the name
     conflicts: dict[str, str] = {}  # name -> the objects that claim this name; 100 names at most
     # object -> which part of the object has no name in an external zone; 100 objects at most.
     notices: dict[str, str] = {}
@@ -120,7 +120,7 @@ class UpstreamStatus(Struct, frozen=True, kw_only=True):
     upstream: str
     breakers_open: int = 0  # how many workers avoid the upstream because their breaker for it is open
     workers: int = 0
-    latency_s: float | None = None  # the mean time until a reply came, over the last minute; None if no reply came
+    latency_s: float | None = None  # the mean reply time in the last minute; None if no reply came
     # what workers have learned about the server -> for how many seconds this stays valid; 0: until it changes
     learned_s: dict[str, float] = {}
 
@@ -134,7 +134,10 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
 
 
 class IndicatorStatus(Struct, frozen=True, kw_only=True):
-    """An indicator: how well pydns works, for a group of events in a window of time. docs/slo.md lists them all."""
+    """The status of an indicator.
+
+    It shows how well pydns works for one group of events in one window of time. docs/slo.md lists all indicators.
+    """
 
     indicator: str  # "programming", "lookups" or "errors"
     group: str = ""  # a kind of Service, "own" or "forwarded"
@@ -143,7 +146,7 @@ class IndicatorStatus(Struct, frozen=True, kw_only=True):
     events: int = 0
     p50_s: float | None = None
     p99_s: float | None = None
-    # The share of the events that were good; None if there was no event, or if no event can be good.
+    # The share of the events that were good; None without events, or if no objective says which events are good.
     good: float | None = None
     objective: float | None = None  # the share of the events that should be good; None if there is no objective
     within_s: float | None = None  # the time that a good event takes at most
@@ -185,8 +188,8 @@ class Status(Struct, frozen=True, kw_only=True):
     zones: tuple[ZoneStatus, ...] = ()
     external: ExternalStatus | None = None
     unknown_clients: float | None = None  # the share of recent queries whose client has no name; None if unknown
-    left_out: int = 0  # how many warnings there are about records of the zone files that are left out or missing
-    warnings: tuple[str, ...] = ()  # these warnings, each with file and line; 100 at most
+    left_out: int = 0  # the number of warnings about left-out or missing records of zone files
+    warnings: tuple[str, ...] = ()  # the warnings about zone files, each with file and line; 100 at most
     table: TableStatus | None = None
     queries: tuple[int, ...] = ()  # how many queries each worker has answered
     upstreams: tuple[UpstreamStatus, ...] = ()

@@ -40,7 +40,7 @@ class Tree:
         return self.names.value().decode(errors="replace").splitlines() if self.names.set_key(key) else []
 
     def closest_encloser(self, qname: bytes) -> tuple[bytes, bytes]:
-        """Return the closest encloser of a missing name, and the label of the missing name directly below it."""
+        """Return the closest encloser of a missing name, and the label before it in the missing name."""
         parent = qname
         while True:
             label = parent[1 : 1 + parent[0]]
@@ -59,7 +59,7 @@ class Tree:
             there = self.names.set_range(child + b"\xff")  # the first entry after all names below `child`
 
     def types(self, qname: bytes) -> list[int]:
-        """Return the types of records at a name that clients without a class see. The name must not be the root."""
+        """Return the types of the records that clients without a class see at a name. The name must not be the root."""
         found = []
         for prefix in (qname, b"\0" + qname):  # the two forms of keys that `pydns.dns.compiled.question` makes
             there = self._answers.set_range(prefix)

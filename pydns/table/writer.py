@@ -51,12 +51,13 @@ _FIRST_SIZE = 128 << 20  # enough for 10,000 Services with 10 endpoints each wit
 _LEAST_SIZE = 1 << 20
 _GROWTH, _GROWTH_TO_REPLACE = 1.5, 2.0
 _LEAST_GROWTH = 1.125  # the smallest factor, for a disk that has no space for more
-_PAGES_PER_ENTRIES = 2.5  # how many octets of pages an octet of new keys and values takes at most
+_PAGES_PER_ENTRIES = 2.5  # each octet of new keys and values takes at most this many octets in pages
 _SPARE = 1.06  # the size of the map after `replace`, divided by the size of the used pages
-# The maximum number of entries, and of their octets, that `replace` sorts and stores at once. Sorting halves the number
-# of written pages. Larger chunks would need more memory.
+# `replace` sorts and stores entries in chunks. A chunk ends after this many entries, or this many octets of values.
+# Sorting halves the number of written pages. Larger chunks would need more memory.
 _CHUNK, _CHUNK_OCTETS = 100_000, 16 << 20
-# The root zone while static zones are still being read. Every name outside the cluster's zones is in it.
+# The table has this root zone while static zones are still being read. It contains all names outside the cluster's
+# zones.
 _UNKNOWN = ZoneFacts(ROOT, ROOT, ROOT, 0, 0, is_known=False)
 
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ class Writer:
 
         Checking an existing table takes at most `check_s` seconds. An unreadable table is discarded, and `thrown_away`
         contains the reason. A table from an earlier boot, with another format or with another cluster domain is
-        discarded, too. So is a table that serves the cluster domain if `empty` doesn't serve it, and one that doesn't
-        if `empty` does. Any other table is kept, but marked as unsynced. Raises `WriterError` if the directory can't be
-        written, or if another pydns uses it.
+        discarded, too. A table is also discarded if it serves the cluster domain and `empty` doesn't, or the other way
+        round. Any other table is kept, but marked as unsynced. Raises `WriterError` if the directory can't be written,
+        or if another pydns uses it.
         """
         path = self._path = file_in(state_dir)
         self.thrown_away = ""
@@ -115,8 +116,8 @@ class Writer:
         self._layers = (self._answers, Layer(self._environment, NAMES, STATIC_NAMES))
 
     def _with_map(self, size: int, writemap: bool) -> lmdb.Environment:
-        # Without `writemap`, LMDB would copy the pages of a large commit into the heap, where the memory would stay
-        # unused.
+        # Without `writemap`, LMDB would copy the pages of a large commit into the heap. Afterwards, the heap would keep
+        # this memory without using it.
         return lmdb.open(
             str(self._path),
             subdir=False,
@@ -161,7 +162,7 @@ class Writer:
     def commit(self, changes: Changes, facts: Facts) -> None:
         """Apply changes of the cluster's entries and replace its facts, in one commit.
 
-        If an entry of the cluster is deleted, readers see the static entry with the same key again, if it exists.
+        A deleted entry no longer hides the static entry with the same key, so readers see the static entry again.
         """
 
         def apply(transaction: "Transaction") -> None:
@@ -186,8 +187,8 @@ class Writer:
 
         Only entries whose value differs are written. `contents` is called again if the file must grow. `facts` is a
         value, or a function that returns the value. The functions `facts` and `absent` are called after `contents`, so
-        their results can depend on the contents. `absent` returns the apexes of zones whose old entries and reverse
-        names are kept, unless the contents replace them.
+        their results can depend on the contents. `absent` returns apexes of zones. The old entries and reverse names of
+        these zones are kept, unless the contents replace them.
         """
 
         def apply(transaction: "Transaction") -> None:
@@ -238,9 +239,9 @@ class Writer:
             self.put_static(Contents({}, {}), [_UNKNOWN])
 
     def put_static(self, contents: Contents, zones: list[ZoneFacts]) -> None:
-        """Replace the static entries and their zones. Every zone must be static.
+        """Replace the static entries and their zones. Each of `zones` must be static (`ZoneFacts.is_static`).
 
-        The cluster's entries don't change. Readers still don't see a static entry whose key the cluster has, too.
+        The cluster's entries don't change. They still hide static entries with the same key from readers.
         """
 
         def apply(transaction: "Transaction") -> None:
@@ -277,7 +278,7 @@ class Writer:
         self._transact(lambda transaction: transaction.put(STATUS_KEY, status, db=self._facts_db))
 
     def put_config(self, config: bytes, accepted: bytes = b"") -> None:
-        """Store the configuration in force, and the accepted one without the upstreams that pydns has filled in."""
+        """Store the configuration in force, and the accepted configuration without the upstreams that pydns added."""
 
         def apply(transaction: "Transaction") -> None:
             transaction.put(CONFIG_KEY, config, db=self._facts_db)
@@ -291,12 +292,12 @@ class Writer:
             return transaction.get(CONFIG_KEY, b"", db=self._facts_db)
 
     def is_whole(self) -> bool:
-        """Return whether the table has ever contained the whole cluster, also if this was before a restart."""
+        """Return whether the table has ever contained the whole cluster, even before a restart."""
         with self._environment.begin() as transaction:
             return transaction.get(WHOLE_KEY, db=self._facts_db) is not None
 
     def client_entries(self, first: bytes, most: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        """Return entries of client names, and the key to go on with (`client_names.entries_from`)."""
+        """Return some entries of client names, and the first key for the next call (`client_names.entries_from`)."""
         with self._environment.begin() as transaction:
             return entries_from(transaction, self._layers[1].database, first, most)
 
@@ -328,7 +329,7 @@ class Writer:
             return decode_facts(transaction.get(FACTS_KEY, b"", db=self._facts_db))
 
     def free_dead_readers(self) -> int:
-        """Remove readers that were killed from the file of readers, and return their number.
+        """Remove killed readers from the file of readers, and return their number.
 
         Such readers would block the reuse of old pages.
         """

@@ -10,13 +10,13 @@ has no unusual flags, the third store, `ReadyAnswers`, also contains the answer 
 octets without calling the cache.
 
 Rules
-1. The cache looks whether an answer has expired when it reads the answer, and never searches for expired answers. The
+1. When the cache reads an answer, it checks whether the answer has expired. It never searches for expired answers. The
    alternative, `TTLCache` of cachetools, stops for 11 ms when 20,000 answers expire, and can't return expired answers.
 2. A new answer of any kind, also NXDOMAIN, replaces the previous answer to the question. The previous answer is removed
    even if the new answer isn't stored, because it is out of date. A failure doesn't replace an answer. Failures are
    kept separately, so the last good answer stays available.
-3. All domains share the space of the cache. A domain may have rules of its own for TTLs, and for which answers are
-   stored. If no domain has rules of its own, the look-up of rules costs no time.
+3. All domains share the space of the cache. A domain may have rules of its own about TTLs and about the answers to
+   store. If no domain has rules of its own, the look-up of rules costs no time.
 """
 
 from collections import OrderedDict
@@ -43,13 +43,13 @@ REFRESH_SHARE: Final = 0.1  # a popular answer is fetched again when this share 
 # An answer that was used this often is popular. Refreshing any other answer isn't worth a packet.
 REFRESH_USES: Final = 3
 _MAX_READY: Final = 4096
-# The maximum number of different rotations of a ready answer. An answer with more addresses gets other rotations a
-# second later.
+# The maximum number of different rotations of a ready answer. An answer with more addresses gets other rotations when
+# it becomes ready again a second later.
 _MOST_TURNS: Final = 8
 # The maximum octets of the question and the records of a ready answer, so that they fit into every reply with an OPT
 # record.
 _READY_SIZE: Final = PLAIN_SIZE - HEADER - OPT_SIZE
-# From this type on, an octet of a type may be a letter, which `bytes.lower()` would change.
+# This type and higher types may contain an octet that is a letter. `bytes.lower()` would change this octet.
 _LETTERED: Final = b"\0\x41"
 
 
@@ -145,14 +145,14 @@ class Ready(NamedTuple):
     # An iterator that returns the records for the next hit, or None if the records are always `records`. If the records
     # are rotated, another address comes first in each result. If the answer is a denial, the iterator counts the hits.
     turns: Iterator[bytes] | None
-    opt: bytes = b""  # the OPT record for clients that send one, or empty for a plain OPT record
+    opt: bytes = b""  # the OPT record in replies to clients that send one; empty means a plain OPT record
 
 
 class _Rule(NamedTuple):
     """How the cache treats the answers for names of a domain."""
 
-    # Three values for answers with records, and the same three values for denials: the floor and the cap of TTLs, and
-    # whether the cache stores such answers.
+    # The floor of TTLs, the cap of TTLs, and whether the cache stores the answers. The first three values are for
+    # answers with records, the other three for denials.
     limits: tuple[tuple[int, int, bool], tuple[int, int, bool]]
     servfail_s: int
     serve_stale_s: int
@@ -170,7 +170,7 @@ class ReadyAnswers:
     __slots__ = ("answers", "denial_hits", "hits")
 
     def __init__(self) -> None:
-        # question in lower case -> answer; without the types that `bytes.lower()` would change
+        # question in lower case -> answer. Questions for types that `bytes.lower()` would change are never in it.
         self.answers: dict[bytes, Ready] = {}
         self.hits = 0
         self.denial_hits = 0
@@ -212,8 +212,8 @@ class Cache:
         self._once_bytes = 0
         self._once_room, self._once_room_bytes = limits.entries, limits.bytes
         self._often: LRUCache[bytes, Entry] = LRUCache(limits.bytes * (1 - ONCE_SHARE), getsizeof=_size_of)
-        # The keys of `_often`. Most keys that are looked up aren't among them, and a look-up in an `LRUCache` takes
-        # long.
+        # The keys of `_often`. Most keys aren't in `_often`, and this set shows it faster than a look-up in an
+        # `LRUCache`.
         self._often_keys: set[bytes] = set()
 
     def fresh(self, key: bytes, now: float) -> Entry | None:
@@ -318,8 +318,8 @@ class Cache:
         answer, ttl_offsets, ttl_s, negative, _ = response
         floor, cap, is_kept = (self._rule_of(key).limits if self._zones else self._limits_of_all)[negative]
         if negative:
-            # The TTL of the SOA record may be longer than its field MINIMUM. No record may have a longer TTL than the
-            # entry.
+            # The TTL of the SOA record can be longer than its field MINIMUM. With this cap, no record gets a longer TTL
+            # than the entry.
             cap = max(floor, min(ttl_s, cap))
         if negative or len(ttl_offsets) != 1 or not (ttl_s and floor <= ttl_s <= cap):
             answer, lowest = _clamp(answer, ttl_offsets, floor, cap)
@@ -453,7 +453,7 @@ class Cache:
         self.ready.answers.pop(key[:FLAGS], None)
 
     def questions(self) -> list[bytes]:
-        """Return the keys of all answers and failures. The caller passes the keys that it chooses to `forget`."""
+        """Return the keys of all answers and failures. The caller can pass some of them to `forget`."""
         return list(dict.fromkeys([*self._once, *self._often, *self._failures]))
 
     def __len__(self) -> int:
@@ -485,7 +485,7 @@ def _rule(limits: CacheOptions, zone: CacheZone | None = None) -> _Rule:
 
 
 def _clamp(answer: UpstreamAnswer, offsets: tuple[int, ...], floor: int, cap: int) -> tuple[UpstreamAnswer, int]:
-    """Return the answer with every TTL raised to the floor or lowered to the cap, and the lowest of these TTLs."""
+    """Return the answer with all TTLs between floor and cap, and the lowest of these TTLs."""
     lowest = cap
     records: bytearray | None = None
     for offset in offsets:
@@ -530,10 +530,10 @@ def _turns(records: bytes, entry: Entry) -> Iterator[bytes] | None:
     return cycle(rotated(records, places, entry.uses + 1 + turn * several // kept) for turn in range(kept))
 
 
-# The fields are: time stored, lowest TTL, rcode, counts, number of TTL offsets, length of `onward`, extended error,
-# and whether the answer is authentic. The TTL offsets, `onward` and the records follow.
+# A packed entry begins with these fields: time stored, lowest TTL, rcode, counts, number of TTL offsets, length of
+# `onward`, extended error, and whether the answer is authentic. The TTL offsets, `onward` and the records follow.
 _PACKED: Final = Struct("!dIH4sHBH?")
-# In a packed entry, the code for no extended error; RFC 8914 section 5.2 reserves it for private use.
+# In a packed entry, this code means that there is no extended error. RFC 8914 section 5.2 reserves it for private use.
 _NO_ERROR: Final = 0xFFFF
 _ONE_OFFSET, _ONE_OFFSET_PACKED = (6,), b"\0\6"
 

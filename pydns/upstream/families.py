@@ -2,8 +2,8 @@
 
 `FamilyRules.ask` takes the same questions as `Forwarder.ask`. If a rule applies, `FamilyRules` asks the forwarder
 another question on behalf of the client, and derives the client's answer. So both questions use the same entry of the
-cache. In a cluster that only uses IPv4, a question for AAAA needs no query to upstreams of its own, because clients
-also ask for A.
+cache. In a cluster that only uses IPv4, a question for AAAA needs no extra query to upstreams, because clients also ask
+for A.
 
 This module applies the rules to one name. If the answer ends with a CNAME, the caller asks again for the target.
 """
@@ -165,7 +165,7 @@ class FamilyRules:
 
 
 class _Derived:
-    """What the forwarder gets instead of the client.
+    """Takes the place of the client in a question to the forwarder.
 
     `answered` derives the client's answer from the forwarder's answer.
     """

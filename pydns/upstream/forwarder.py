@@ -15,8 +15,8 @@ Rules
 2. If a client asks a question that is open already, the forwarder doesn't ask it again. All clients that wait get the
    answer.
 3. After an error or a failed send, the forwarder asks the next upstream at once. If no reply comes, it asks the next
-   upstream after a timeout. For a share of the questions, it asks a second upstream before the timeout (a hedge): when
-   the first upstream takes longer than the 95th percentile of its reply times.
+   upstream after a timeout. For a share of the questions, it asks a second upstream before the timeout. It sends this
+   hedge when the first upstream takes longer than the 95th percentile of its reply times.
 4. Every client gets an answer within `deadline_s` after the first client asked the question. The answer comes from an
    upstream if possible. Otherwise, clients get the last known answer (RFC 8767). Without a last known answer, they get
    SERVFAIL with a reason (RFC 8914).
@@ -72,7 +72,7 @@ MAX_ATTEMPTS: Final = 6  # maximum packets for one question to one route, includ
 # A credit limits the number of hedges. Each question adds `hedge_share` to the credit, and each hedge takes 1 from it.
 # The credit is at most what HEDGE_WINDOW questions add, which is also its value at the start.
 HEDGE_WINDOW: Final = 100
-# How long packets use the same UDP socket; with a socket for each packet, wake-ups added 1 µs to a miss.
+# How long packets use the same UDP socket. With a socket for each packet, more wake-ups made a miss 1 µs longer.
 SOCKET_S: Final = 0.001
 # Seconds until the deadline of a question while the breakers of all servers of its route are open.
 SILENT_S: Final = 0.8
@@ -81,11 +81,11 @@ SHARE: Final = 4  # one client or one slow zone takes at most 1/SHARE of the pla
 # are limited.
 SLOW_QUESTIONS: Final = 16
 SLOW_ZONE_S: Final = 30.0  # how long a zone stays slow after its last timeout
-# How long a reply with the question is still accepted after an error without the question, which may be forged.
+# How long the forwarder waits for a better reply after an error without the question. Such an error may be forged.
 BARE_ERROR_S: Final = 0.1
-LOST_S: Final = 1.0  # a question that is open this many seconds after its deadline shows a bug, and is ended
-# How often the forwarder tries to find an unused id for a packet on a socket. Then it treats the socket as full. If
-# half of the ids are in use, all tries fail for one of 4,000 million packets.
+LOST_S: Final = 1.0  # a question that is still open this long after its deadline shows a bug, and is ended
+# How many times the forwarder tries to find an unused id for a packet on a socket. If all tries fail, it treats the
+# socket as full. If half of the ids are in use, this happens for one of 4,000 million packets.
 _ID_TRIES: Final = 32
 
 
@@ -99,7 +99,7 @@ class ForwarderLimits(NamedTuple):
 
 
 class Event(Enum):
-    """Changes of the state of an upstream, for the log. An event is never about a single query."""
+    """A change of the state of an upstream, for the log. Only LOOP_SUSPECTED is about a single query."""
 
     OPENED = "upstream does not answer"
     CLOSED = "upstream answers again"
@@ -144,7 +144,7 @@ class Counters:
         for each in COUNTED:
             setattr(self, each, 0)
 
-    misses: int  # questions that weren't in the cache, so that upstreams were asked
+    misses: int  # questions without an answer in the cache, so that upstreams were asked
     joined: int  # clients that waited for the answer to a question that was already open
     # Clients that got SERVFAIL at once, because too many clients wait or the budgets of all upstreams are used up.
     overflows: int
@@ -155,7 +155,7 @@ class Counters:
     hedges: int
     gone: int  # clients to whom a reply couldn't be sent
     unfair: int  # clients that got SERVFAIL at once, because the client or the slow zone uses its share of the places
-    avoided: int  # questions that a second upstream was asked because the first upstream was silent
+    avoided: int  # questions for which a second upstream was asked because the first one was silent
     timeouts: int
     errors: int  # replies with SERVFAIL, REFUSED or another error
     truncated: int
@@ -167,7 +167,7 @@ class Counters:
 
 
 class Forwarder:
-    """The open questions, and the packets that were sent for them."""
+    """Forwards questions to upstreams. Keeps the open questions, and the packets that were sent for them."""
 
     def __init__(
         self,
@@ -406,7 +406,7 @@ class Forwarder:
             return
         self._open[query.key] = query
         self._wait(query, client)
-        query.checks_case = upstream  # so a denial isn't checked: it is right, because the name doesn't exist
+        query.checks_case = upstream  # don't check a denial: it is right, because the name doesn't exist
         query.tried = query.failed = 1 << upstream.index
         if not self._send(query, upstream, now, self._random_bits()):
             self._finish(query, _BUSY)
@@ -511,9 +511,9 @@ class Forwarder:
                 self._reply_failed(error)
 
     def _count_gone(self, held: dict[object, int], clients: Iterable[object]) -> None:
-        """Subtract clients that no longer wait from the counts of their sources.
+        """Lower the counts of sources, because these clients no longer wait.
 
-        Counting by source ends if fewer clients wait than half a share.
+        If less than half a share of the places is in use, counting by source ends.
         """
         if self._waiting < self._share // 2:
             self._held = None
@@ -526,7 +526,7 @@ class Forwarder:
                 held.pop(source, None)
 
     def _answer(self, client: object, answer: UpstreamAnswer) -> None:
-        """Answer a client. If the reply can't be sent, this only counts as gone."""
+        """Answer a client. If the reply can't be sent, the client is counted as gone."""
         try:
             self._reply(client, answer)
         except Exception as error:
@@ -562,7 +562,7 @@ class Forwarder:
         known.questions += 1
 
     def _refresh(self, key: bytes, now: float) -> None:
-        """Ask upstreams a question again whose answer is in the cache. No client waits for the new answer."""
+        """Ask upstreams again for an answer that is in the cache. No client waits for the new answer."""
         route = self._routes.find(key[:NAME_END])
         if route is None or key in self._open or len(self._open) >= self._limits.max_in_flight:
             return
@@ -572,7 +572,7 @@ class Forwarder:
         self._continue(query, now)
 
     def _probe_open_breakers(self, query: "_Query", now: float) -> None:
-        """Send a probe to one upstream of the question's pool whose breaker is open and whose probe is due.
+        """If an upstream of the question's pool has an open breaker and its probe is due, send the probe.
 
         If the breakers of all upstreams are open, shorten the deadline of the question.
         """
@@ -586,7 +586,7 @@ class Forwarder:
     # Probes
 
     def _suspect(self, upstream: Upstream, now: float, *, of_errors: bool = False) -> None:
-        """Probe a server that gave no reply or an error to a client's question, unless it was just probed."""
+        """After a client's question got no reply or an error, probe the server, unless it was just probed."""
         if upstream.suspect(now):
             self._probe(upstream, now, of_errors=of_errors)
 
@@ -604,9 +604,9 @@ class Forwarder:
         self._suspect(upstream, now, of_errors=query.of_errors)
 
     def _is_measurement(self, sent: "_Sent", now: float) -> bool:
-        """Return whether the time of a slow reply counts for the server's reply times.
+        """Return whether the time of a slow reply is added to the server's reply times.
 
-        If the reply may be slow only because of the domain, its time doesn't count, and the server is probed.
+        If the reply may be slow only because of the domain, its time isn't added, and the server is probed.
         """
         query, upstream = sent.query, sent.upstream
         if query.is_probe or (not sent.timed_out and upstream.is_news(zone_of(query.qname))):
@@ -615,7 +615,7 @@ class Forwarder:
         return False
 
     def _continue(self, query: "_Query", now: float) -> None:
-        """Ask the next upstream. Give up if no upstream is left, and no packet is open to which a reply may come."""
+        """Ask the next upstream. If no upstream is left, and no open packet can still get a reply, give up."""
         if not self._attempt(query, now) and query.outstanding == 0:
             self._give_up(query, now)
 
@@ -758,7 +758,7 @@ class Forwarder:
     def _checks_case(self, sent: "_Sent", response: Response | None, now: float) -> bool:
         """Find out whether a server denies names in mixed case. `response` is None if the reply was an error.
 
-        Return True if the question is asked again in lower case, so the caller must not use this reply.
+        Return True if the question is asked again in lower case. Then the caller must not use this reply.
         """
         query, upstream = sent.query, sent.upstream
         has_records = response is not None and response.answer.counts[:2] != b"\0\0"
@@ -802,8 +802,8 @@ class Forwarder:
             return
         over_stream = socket_of(sent.place) == STREAM
         if why is Unusable.CASE_CHANGED and not over_stream and upstream.spec.case is not Case.RANDOM:
-            # The reply isn't used, but the question is asked again in lower case. So an attacker who guesses only the
-            # id can cause no other harm.
+            # The reply isn't used, but the question is asked again in lower case. An attacker who guesses only the id
+            # can't cause more than this.
             self.counters.case_lost += 1
             if now >= upstream.case_lost_until and upstream.changed_case(socket_of(sent.place), now):
                 self._notice(Event.CASE_LOST, upstream)
@@ -825,8 +825,8 @@ class Forwarder:
                     self._attempt(query, now)
             return
         if why in _CUT and len(packet) > EDNS_SIZE and not over_stream:
-            # The reply has no TC bit, but is longer than the size that the query had in OPT, so the buffer has cut it
-            # off. The forwarder asks over TCP, but still accepts a usable reply.
+            # The reply is longer than the size in the query's OPT, but has no TC bit. So the buffer has cut it off. The
+            # forwarder asks over TCP, but still accepts a usable reply over UDP.
             if not sent.is_cut and not query.done:
                 self.counters.truncated += 1
                 sent.is_cut = True
@@ -895,7 +895,7 @@ class Forwarder:
     def _settle(self, query: "_Query", response: Response, now: float) -> None:
         """Answer a question with the final reply from the servers of its route.
 
-        If the outcome of the reply leads to the next route, the servers of this route are asked instead.
+        If the outcome of the reply leads to another route, the servers of that route are asked instead.
         """
         if query.route.next and self._goes_on(query, _outcome(response.answer), now):
             return
@@ -1053,7 +1053,7 @@ class _Query:
         # The last denial after which another server of the route was asked (`failover`).
         self.last_denial: Response | None = None
         self.is_slow = False  # True after a packet for the question has timed out
-        self.slow_zone: _SlowZone | None = None  # the slow zone in whose `held` this question counts
+        self.slow_zone: _SlowZone | None = None  # the slow zone whose `held` includes this question
         self.is_probe = False
         self.of_errors = False  # True for a probe whose reason was an error
         self.done = False
@@ -1081,7 +1081,7 @@ class _SlowZone:
 
     def __init__(self) -> None:
         self.held = 0  # how many open questions came after the zone became slow
-        self.questions = 0  # how many questions have timed out a short time ago
+        self.questions = 0  # how many questions have recently timed out
         self.until = 0.0
 
 
@@ -1170,7 +1170,7 @@ def zone_of(qname: bytes) -> bytes:
 def _servers(pools: Sequence[Pool], route: RouteSpec | None) -> list[tuple[str, bool]]:
     """Return the servers of a route: the name of each, and whether clients get its AD bit.
 
-    The answers depend on the name and on the AD bit.
+    A cached answer depends on both.
     """
     return [] if route is None else sorted([(each.spec.name, each.trusts_ad) for each in pools[route.pool].upstreams])
 

@@ -10,8 +10,8 @@ Rules
 5. After a GOAWAY from the server, nothing more is sent on this connection. The caller sends the open questions over
    another connection.
 
-The library h2 takes 110 µs for a question and its reply, and its import takes 0.04 s. pydns supports only HTTP/2, which
-is the least that RFC 8484 section 5.2 recommends. An HTTP/1.1 connection would carry only one question at a time.
+The library h2 takes 110 µs for a question and its reply, and its import takes 0.04 s. pydns supports only HTTP/2, the
+minimum version that RFC 8484 section 5.2 recommends. An HTTP/1.1 connection would carry only one question at a time.
 """
 
 from collections import deque
@@ -55,7 +55,8 @@ class Https:
             (b"accept", _MEDIA_TYPE),
             (b"content-type", _MEDIA_TYPE),
         )
-        # The messages that wait until the server accepts more, each after the number of sweeps before the message came.
+        # The messages that wait until the server accepts more, in pairs: the number of sweeps before the message came,
+        # and the message.
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._exchanges: dict[int, _Exchange] = {}  # number of the HTTP/2 stream -> exchange
         self._requests = 0
@@ -82,7 +83,7 @@ class Https:
         return self._send()
 
     def receive(self, data: bytes) -> Received:
-        """Return the replies and failures that follow from octets of the server."""
+        """Process octets from the server, and return the replies and failures that they contain."""
         messages: list[bytes] = []
         failures: list[tuple[bytes, str]] = []
         unsent = b""

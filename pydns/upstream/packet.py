@@ -2,7 +2,7 @@
 
 The place consists of the packet's upstream, socket and id. The forwarder makes both numbers for each packet. For each
 reply, it looks up the packet by its place. The constants of this module are the positions of the fields in the two
-numbers. Fast code shifts bits by these positions, because each function call adds 0.1 µs to a miss.
+numbers. Fast code shifts bits by these positions and calls no functions, because each call adds 0.1 µs to a miss.
 """
 
 from typing import Final
@@ -18,7 +18,7 @@ _IDS: Final = 1 << 16
 # octet determines the case of one octet of the name, beginning with the lowest octet. The lowest bits choose the
 # server. Octets of the random number; enough for the socket, the id, and the case of the name's last 28 octets.
 RANDOM_OCTETS = 32
-# How many of the lowest bits must be 0 (in one query of 32) so that the bits above them choose a random server.
+# If this many of the lowest bits are 0, the bits above them choose a random server. This happens for one query in 32.
 EXPLORE_BITS: Final = 5
 RANDOM_SOCKET_AT, RANDOM_ID_AT = 8 * RANDOM_OCTETS - 32, 8 * RANDOM_OCTETS - 16
 ID_MASK: Final = _IDS - 1

@@ -6,23 +6,22 @@ number.
 Rules of the circuit breaker
 1. The owner of a domain can make a healthy server silent, slow or wrong for names of this domain. There can be any
    number of such names. So what happens to a client's question never opens a breaker. Instead, the server gets a probe
-   if a client's question got no reply or a slow reply, or if it got an error and another server answered it. A server
-   gets at most one such probe in `PROBE_EVERY_S`. The probe asks about the root.
+   if a client's question got no reply or a slow reply. The server also gets a probe if it sent an error and another
+   server answered the question. A server gets at most one such probe in `PROBE_EVERY_S`. The probe asks about the root.
 2. The breaker opens after `PROBES_TO_OPEN` probes in a row without a reply. More than one probe is necessary, because
    the network may lose one packet. If the reason for the probe was an error, a SERVFAIL doesn't count as a reply. The
    breaker also opens after `FAILURES_TO_OPEN` network errors in a row.
-3. A server is called open or closed, like its breaker. The pool chooses an open server only if no server is closed. The
-   forwarder then sends it a client's question like any other, because a reply is worth more than a saved packet. While
-   all servers of a route are open, the forwarder asks several servers at once. The forwarder waits only a short time
-   for their replies.
+3. A server is called open or closed, like its breaker. The pool chooses an open server only if no server is closed. An
+   open server then gets questions of clients, because a reply is worth more than a saved packet. While all servers of a
+   route are open, the forwarder asks several servers at once. The forwarder waits only a short time for their replies.
 4. The pool avoids a silent server long before its breaker opens, unless all servers are silent. A server is silent if
-   several of its replies are overdue and no reply has come since. A reply is overdue after the 95th percentile of the
-   server's reply times. After any reply, the server isn't silent any more.
+   several of its replies are overdue and no reply has come since. A reply is overdue if it takes longer than the 95th
+   percentile of the server's reply times. After any reply, the server isn't silent any more.
 5. An open server gets a probe when the probe is due. Any answer closes the breaker. If no answer comes, the pause until
    the next probe doubles. The pause is 1 s at first, and 30 s at most.
-6. A reply is slow if it takes longer than the 95th percentile and longer than `QUICK_S`. The time of a slow reply
-   counts for the server's reply times only if the reply came before the timeout, and if its zone isn't among the last
-   `SLOW_ZONES` zones with a slow reply. The reply time of a probe always counts.
+6. A reply is slow if it takes longer than the 95th percentile and longer than `QUICK_S`. Its time is added to the
+   server's reply times only under two conditions. The reply must come before the timeout. And its zone must not be
+   among the last `SLOW_ZONES` zones whose slow replies were added. The reply time of a probe is always added.
 """
 
 from bisect import bisect_left
@@ -43,10 +42,10 @@ QUICK_S: Final = 0.1  # a reply is never slow if it takes at most this time
 OVERDUE_TO_AVOID: Final = 5
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
-# How long pydns sends no OPT record to a server that doesn't support it; Unbound waits as long.
+# How long pydns sends no OPT record to a server that doesn't support OPT. Unbound uses the same time.
 EDNS_PAUSE_S: Final = 900.0
-# How many probes without OPT must get an answer, each after a probe with OPT that got no answer, before pydns sends no
-# OPT any more.
+# pydns stops sending OPT after this many probes without OPT have got an answer. Before each of these probes, a probe
+# with OPT got no answer.
 EDNS_DOUBTS: Final = 2
 TCP_PAUSE_S: Final = 30.0  # how long pydns doesn't use TCP for truncated answers after TCP to the server failed
 CASE_PAUSE_S: Final = 3600.0  # how long pydns sends names in lower case to a server that changes or denies mixed case
@@ -62,16 +61,16 @@ CASE_OWNERS: Final = 3
 CASE_CHANGES: Final = 4
 # Limits of the timeout, which is three times the 95th percentile of the reply times.
 SHORTEST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.4, 1.2
-# The number of reply times that are kept, and of replies between two computations of the 95th percentile.
+# How many reply times are kept, and after how many replies the 95th percentile is computed again.
 P95_SAMPLES, P95_EVERY = 64, 16
 P95_UNKNOWN_S: Final = 0.3
-# The bits that are all 0 for one query in 32. This query goes to a random server, because that server may have become
-# fast.
+# The lowest bits of a packet's random number. If all of them are 0, the query goes to a random server, because this
+# server may have become fast. This happens for one query in 32.
 EXPLORE_MASK: Final = (1 << EXPLORE_BITS) - 1
 
 
 class UpstreamSpec(NamedTuple):
-    """How to reach a server, and what it may be asked. `name` stands for the server in logs and metrics."""
+    """The settings for a server: how to reach and ask it. `name` stands for the server in logs and metrics."""
 
     name: str
     transport: Transport = Transport.UDP
@@ -143,7 +142,7 @@ class Upstream:
         self.case_lost_until = inf if spec.case is Case.LOWER else 0.0
         self.case_changed_on: set[int] = set()  # the sockets of the last replies in a row that changed the case
         self.denies_case = False  # True if `case_lost_until` was set because the server denied names in mixed case
-        # The time from which a denial makes pydns ask for the name in lower case.
+        # From this time on, pydns checks a denial by asking for the name in lower case.
         self.case_check_at = 0.0 if spec.case is Case.LEARN else inf
         self._case_check_pause_s = CASE_CHECKS_S[0]
         self._case_denials = 0
@@ -268,8 +267,8 @@ class Upstream:
     def answered_plainly(self, is_probe: bool, now: float) -> bool:
         """Note an answer to a question without OPT. Return whether pydns now assumes that the server doesn't know OPT.
 
-        If the server answered the question with OPT with an error, one such answer is enough. But if a probe with OPT
-        got no reply, the network may have lost a packet. So `EDNS_DOUBTS` such answers to probes are necessary.
+        One such answer is enough if the server sent an error to the same question with OPT. But if a probe with OPT got
+        no reply, the network may have lost a packet. So `EDNS_DOUBTS` such answers to probes are necessary.
         """
         if self.spec.edns is Edns.ALWAYS:
             return False
@@ -326,7 +325,7 @@ class Upstream:
     def suspect(self, now: float) -> bool:
         """Return whether to probe the server after a client's question had a problem.
 
-        The caller must report the result.
+        If so, the caller must send the probe and report the result.
         """
         if self.is_open or self.probing or now < self.probe_at or not self.take(now):
             return False
@@ -347,7 +346,7 @@ class Upstream:
         return self.open(now, FIRST_PAUSE_S)
 
     def open(self, now: float, pause_s: float) -> Change | None:
-        """Open the breaker, also without failures. The first probe is due after `pause_s`."""
+        """Open the breaker, even without failures. The first probe is due after `pause_s`."""
         changed = None if self.is_open else Change.OPENED
         self.is_open = True
         self._pause_s = pause_s
@@ -428,7 +427,7 @@ class Pool:
         return sum([upstream.is_open for upstream in self.upstreams])
 
     def has_another(self, tried: int) -> bool:
-        """Return whether a closed server isn't in `tried` yet."""
+        """Return whether there is a closed server that isn't in `tried`."""
         return not all(upstream.is_open or tried >> upstream.index & 1 for upstream in self.upstreams)
 
     def _pick(self, candidates: Sequence[Upstream], bits: int) -> Upstream:

@@ -1,4 +1,7 @@
-"""Chooses the route for a name: the route with the longest domain that contains the name and doesn't except it.
+"""Chooses the route for a name.
+
+A route applies to the names in its domain that it doesn't except. Of the routes that apply to a name, the one with the
+longest domain is chosen.
 
 After an outcome in `next`, such as NXDOMAIN, another route is used. This module finds this route, too. The module knows
 names and the indices of pools, but not the pools.

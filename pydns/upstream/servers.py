@@ -35,7 +35,7 @@ class Plan(NamedTuple):
 
 
 class Servers:
-    """The configured servers. A server that a new configuration has, too, keeps its index and its state."""
+    """The configured servers. A server that is also in a new configuration keeps its index and its state."""
 
     def __init__(self) -> None:
         self._known: dict[_Configured, Upstream] = {}
@@ -102,7 +102,7 @@ def title(server: ServerSpec) -> str:
 def _resolved(server: AnyServer, addresses: Addresses, trusted: Collection[str]) -> list[_Configured]:
     if isinstance(server, ServerSpec):
         return [(server, server.ip in trusted)]
-    # In the worker's configuration, the servers in the file replace the file.
+    # The worker's configuration contains the servers in the file, not the file itself.
     assert not isinstance(server, ServersFile)
     server_name = server.server_name
     if server_name is None and server.transport in (Transport.TLS, Transport.HTTPS):

@@ -12,7 +12,7 @@ from pydns.dns.message import QR, RA, RD, Rcode, question_end
 
 
 class Received(NamedTuple):
-    """What follows from octets that a server has sent: the replies in them, and other results."""
+    """The results of octets that a server has sent: replies, failures, and what to do next."""
 
     messages: Sequence[bytes] = ()
     failures: Sequence[tuple[bytes, str]] = ()  # for each message that gets no reply, its id and the reason
@@ -39,14 +39,14 @@ class Codec(Protocol):
         """Return the replies and failures that are complete after `data`, the next octets from the server."""
 
     def sweep(self) -> bytes:
-        """Give up questions that have waited for long.
+        """Give up questions that have waited for a long time.
 
         Return octets that cancel these questions at the server. Called about once a second.
         """
 
 
 class Framed:
-    """DNS over TCP (RFC 1035 section 4.2.2) and TLS (RFC 7858): a message after its length in two octets."""
+    """DNS over TCP (RFC 1035 section 4.2.2) and TLS (RFC 7858). Two octets before each message are its length."""
 
     alpn = "dot"  # some servers require this name, although RFC 7858 section 3.1 doesn't
     requires_alpn = False

@@ -13,8 +13,8 @@ from pydns.zones import zonefile
 from pydns.zones.compile import CompiledZone, compile_zone
 from pydns.zones.zonefile import Unavailable, ZoneFile
 
-# The type of the wildcard's only record: a type for private use, for which no client asks. So every name exists, but
-# every answer is NODATA.
+# A zone whose names get NODATA has a wildcard with one record. The record has this type, which is for private use. So
+# every name exists, but every answer is NODATA, because no client asks for the type.
 INTERNAL_TYPE = 65534
 _NODATA = (
     "$TTL 3600\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 3600\n@ NS localhost.\n"

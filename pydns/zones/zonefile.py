@@ -32,7 +32,7 @@ from pydns.dns.rrset import CNAME, DNAME, NS, NSEC, OPT, RRSIG, SOA, TXT, RRset
 
 MAX_OCTETS = 16 << 20  # maximum octets of a file together with the files that it includes
 MAX_RECORDS = 250_000  # maximum records of a zone; a record takes up to 60 µs
-_MAX_DEPTH = 8  # how deep files may include files
+_MAX_DEPTH = 8  # how many levels deep a file may include files
 _MAX_INCLUDES = 100
 _MAX_GENERATED = 65_536  # maximum records of one $GENERATE
 _MAX_MISTAKES = 100  # maximum number of mistakes, and maximum number of warnings
@@ -257,7 +257,7 @@ def _dnspython_name(wire: bytes | None) -> dns.name.Name | None:
 
 
 def _rdata(rtype: dns.rdatatype.RdataType, tokens: dns.tokenizer.Tokenizer, origin: dns.name.Name | None) -> bytes:
-    """Parse RDATA. For some types, this function accepts more forms than dnspython does, as Knot does."""
+    """Parse RDATA. For some types, this function and Knot accept more forms than dnspython."""
     parse = _RDATA.get(rtype)
     if parse is not None:
         first = tokens.get()
@@ -289,7 +289,7 @@ def _service_binding(
     A record in AliasMode may have parameters, because clients ignore them (RFC 9460 section 2.4.2).
     """
     priority = tokens.get_uint16()
-    # Priority 1 means ServiceMode; dnspython accepts parameters only in this mode.
+    # Priority 1 means ServiceMode. dnspython accepts parameters only in this mode.
     tokens.unget(dns.tokenizer.Token(dns.tokenizer.IDENTIFIER, "1"))
     rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, tokens, origin, relativize=False)
     return priority.to_bytes(2) + cast(bytes, rdata.to_wire())[2:]
@@ -337,7 +337,7 @@ _RDATA: dict[int, Callable[[dns.tokenizer.Tokenizer, dns.name.Name | None], byte
 
 
 def _entries(text: str) -> Iterator[tuple[int, str | None]]:
-    """Yield each entry of a zone file, after the number of the line in which it begins.
+    """Yield each entry of a zone file, with the number of its first line before it.
 
     An entry is a record or a directive, which may have several lines in parentheses. The entry is None if a parenthesis
     isn't closed.
@@ -360,7 +360,7 @@ def _entries(text: str) -> Iterator[tuple[int, str | None]]:
         yield begin, None
 
 
-# Matches what may contain parentheses without a meaning: escaped characters, strings in quotes and comments.
+# Matches text in which parentheses have no meaning: escaped characters, strings in quotes and comments.
 _NOT_PARENTHESES = re.compile(r'\\.|"(?:[^"\\]|\\.)*"?|;.*')
 
 
@@ -461,7 +461,7 @@ class _Zone:
 
     def __init__(self) -> None:
         self._soa: _Record | None = None
-        self._early: list[_Record] = []  # the records before the SOA record; the apex isn't known before the SOA record
+        self._early: list[_Record] = []  # the records before the SOA record, which wait until the apex is known
         self._drafts: dict[bytes, dict[int, _Draft]] = {}  # owner -> type -> RRset
         self._warnings: list[Mistake] = []
         self._left_out = 0
