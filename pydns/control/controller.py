@@ -200,7 +200,7 @@ class Controller:
     def _has_fit(self, what: str) -> None:
         """Note that a part has been written to the table.
 
-        If no other part is unwritten, log that the disk is no longer full.
+        If all other parts have been written, too, log that the disk is no longer full.
         """
         if what in self._unwritten:
             self._unwritten.discard(what)

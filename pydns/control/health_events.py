@@ -89,7 +89,7 @@ def _old_kinds(status: Status) -> Mapping[str, str | None]:
 
 
 class _Waiting:
-    """The changes for one reason that no Event has reported yet."""
+    """The changes of one kind (`Change.reason`) that no Event has reported yet."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -1,6 +1,6 @@
 """Client names: which Pod or node has a client's address, where the Pod runs, and how pydns knows this.
 
-The controller writes into the table which objects have which addresses. Tools and the query log read these entries.
+The controller writes the addresses of the cluster's objects into the table. Tools and the query log read these entries.
 Replies don't depend on them.
 
 Rules:

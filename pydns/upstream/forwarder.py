@@ -81,7 +81,8 @@ SHARE: Final = 4  # one client or one slow zone takes at most 1/SHARE of the pla
 # are limited.
 SLOW_QUESTIONS: Final = 16
 SLOW_ZONE_S: Final = 30.0  # how long a zone stays slow after its last timeout
-# How long the forwarder waits for a better reply after an error without the question. Such an error may be forged.
+# How long the forwarder waits for a better reply after an error reply that doesn't repeat the question. Such an error
+# may be forged.
 BARE_ERROR_S: Final = 0.1
 LOST_S: Final = 1.0  # a question that is still open this long after its deadline shows a bug, and is ended
 # How many times the forwarder tries to find an unused id for a packet on a socket. If all tries fail, it treats the

@@ -164,7 +164,7 @@ class ServiceImports(Plain):
         return self._owner(*key)
 
     def without_endpoints(self) -> Iterator[tuple[ServiceKey, Unready]]:
-        """Yield the served headless imports without a ready endpoint, each with the number of its endpoints."""
+        """Yield each served headless import that has no ready endpoint, with the numbers of its other endpoints."""
         for key, found in self._imports.items():
             if found.service.headless and self._is_served(found.service):
                 slices = self._slices.get(key, {}).values()
