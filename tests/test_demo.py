@@ -16,6 +16,7 @@ import dns.reversename
 import pytest
 import yaml
 
+from tests.bench.servers import free_port
 from tests.demo import CONFIG, LOOKS, MANIFESTS, QUESTIONS, QUESTIONS_FROM_OUTSIDE
 from tests.subject import InProcess, load
 from tests.waiting import until
@@ -68,13 +69,6 @@ def test_the_addresses_in_the_comments_of_the_demo_are_answered(served: InProces
         assert expected in " ".join(answers(served, qname, qtype or "A")), qname
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 @contextmanager
 def demo(port: int) -> Iterator[list[str]]:
     """Run the demo, and yield the lines that it has printed."""
@@ -102,7 +96,7 @@ def demo(port: int) -> Iterator[list[str]]:
 def test_the_printed_lines_work() -> None:
     port = free_port()
     with demo(port) as printed:
-        until(lambda: any("event=synced" in line for line in printed), 60)
+        until(lambda: any("event=synced" in line for line in printed), 60, lambda: "".join(printed))
         lines = [line.strip() for line in printed]
         asked = [line for line in lines if line.startswith(f"dig @127.0.0.1 -p {port} +short ")]
         looks = [line for line in lines if "pydns " in line and " --state-dir " in line and "event=" not in line]
