@@ -139,6 +139,11 @@ class Log:
             self._lost = 0
 
 
+def one_line(error: BaseException) -> str:
+    """Return the message of an error in one line, or the name of its type if it has no message."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _time(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at * 1000) % 1000:03d}Z"
 

@@ -18,6 +18,7 @@ import dns.rdatatype
 
 from pydns.config.model import AnyServer, ServerSpec, Transport
 from pydns.config.summary import server_text
+from pydns.log import one_line
 
 _ANSWER_S = 2.0
 _MAX_RECORDS = 20
@@ -45,7 +46,7 @@ def ask(servers: Iterable[AnyServer], qname: bytes, qtype: int) -> Iterator[Aske
         except dns.exception.Timeout:
             yield Asked(f"{title}: no reply within {_ANSWER_S:.0f} s", has_answer=False)
         except (dns.exception.DNSException, OSError, ssl.SSLError, EOFError, ValueError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = one_line(error)
             yield Asked(f"{title}: {reason}", has_answer=False)
         else:
             took = f"{(time.monotonic() - began) * 1000:.1f} ms"

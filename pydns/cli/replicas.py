@@ -24,6 +24,7 @@ from pydns.cli.output import fail
 from pydns.control import ring_page
 from pydns.control.source_choice import own_namespace
 from pydns.dns.address import BadAddress, endpoint_text, parse_address
+from pydns.log import one_line
 from pydns.process.sources import PEER_TOKEN
 from pydns.ring.queries import Query
 from pydns.table.status import VERSION, Status
@@ -187,7 +188,7 @@ def find(client: "ApiClient", namespace: str, pod: str) -> list[Replica]:
     except ReplicasError:
         raise
     except Exception as error:  # credentials come from files and programs, which may raise anything
-        raise ReplicasError(f"the EndpointSlices can't be listed: {' '.join(str(error).split())[:200]}") from None
+        raise ReplicasError(f"the EndpointSlices can't be listed: {one_line(error)[:200]}") from None
     own = {_service(each) for each in slices if pod in _pods(each)} - {""}
     if not own:
         raise ReplicasError(f"the pod {namespace}/{pod} is behind no Service")

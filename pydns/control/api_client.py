@@ -20,6 +20,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.util.ssl_ import create_urllib3_context
 
 from pydns.control.kubeconfig import Access, ConnectError, in_cluster, read_kubeconfig
+from pydns.log import one_line
 
 _CONNECTIONS = 16  # the maximum number of idle connections, larger than the number of kinds of objects
 
@@ -113,7 +114,7 @@ def connect(kubeconfig: Path | None, context: str | None = None) -> ApiClient:
     except ConnectError:
         raise
     except Exception as error:  # files may have any content, and programs for credentials may fail
-        raise ConnectError(f"kubeconfig {kubeconfig}: {_one_line(error)}") from None
+        raise ConnectError(f"kubeconfig {kubeconfig}: {one_line(error)}") from None
 
 
 def _pool(access: Access, certificate: bytes | None, proxy: str | None) -> urllib3.PoolManager:
@@ -193,7 +194,3 @@ def _contains(network: str, address: Any) -> bool:
         return address in ip_network(network, strict=False)
     except ValueError:
         return False
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -21,7 +21,7 @@ from pydns.kube.events import Event
 from pydns.kube.kinds import Kind
 from pydns.kube.objects import DEFAULTS, Options
 from pydns.kube.reflector import FIGURES, Failure, Figures, ListPage, Notice, Reflector, Status, Step, Wait, Watch
-from pydns.log import Level, Log
+from pydns.log import Level, Log, one_line
 
 Deliver = Callable[[list[Event]], None]
 
@@ -131,10 +131,6 @@ class ApiServer:
         # The interval is random, so replicas that started together don't send their audits at the same time.
         while not self._stopping.wait(self._pace.figures.audit_s * self._pace.random.uniform(0.75, 1.25)):
             self.audit()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 class _Requests:
@@ -442,4 +438,4 @@ def _describe(error: Exception) -> tuple[Failure, str]:
         return Failure.TIMEOUT, "no answer in time"
     if isinstance(cause, OSError) and cause.strerror:
         return Failure.CONNECTION, cause.strerror
-    return Failure.CONNECTION, _one_line(cause if isinstance(cause, Exception) else error)
+    return Failure.CONNECTION, one_line(cause if isinstance(cause, Exception) else error)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pydns.control.api_client import ApiClient
-from pydns.log import Level, Log
+from pydns.log import Level, Log, one_line
 
 _ANSWER_S = 10.0
 _MOST_WAITING = 16
@@ -75,7 +75,7 @@ class EventPoster:
             try:
                 problem = self._post(event)
             except Exception as error:  # credentials come from files and programs, which may raise anything
-                problem = " ".join(str(error).split())[:200] or type(error).__name__
+                problem = one_line(error)[:200]
             if problem and problem != self._problem:
                 self._log("event not posted", level=Level.WARNING, problem=problem, action="go on without Events")
             self._problem = problem

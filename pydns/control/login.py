@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydns.log import one_line
+
 _LONGEST_S = 60.0  # the time limit for the process, long enough for credential programs that ask a server
 _EARLY_S = 10.0  # credentials are renewed this long before they expire
 
@@ -74,4 +76,4 @@ if __name__ == "__main__":
     try:
         sys.exit(_main(*sys.argv[1:]))
     except Exception as error:  # unexpected content makes the package raise exceptions of any type
-        sys.exit(" ".join(str(error).split()) or type(error).__name__)
+        sys.exit(one_line(error))

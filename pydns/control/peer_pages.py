@@ -29,6 +29,7 @@ from msgspec import Struct
 from pydns.control import ring_page
 from pydns.control.clock import Clock
 from pydns.control.http import MakePage, Page, Request, Slow
+from pydns.log import one_line
 from pydns.process.ring_files import RingError, Rings
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class TokenReviews:
         try:
             status = self._review(found[1])
         except Exception as error:  # credentials come from files and programs, which may raise anything
-            text = " ".join(str(error).split())[:200] or type(error).__name__
+            text = one_line(error)[:200]
             return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"the API server can't check the token: {text}")
         if not status.authenticated or AUDIENCE not in status.audiences:
             return Refusal(HTTPStatus.UNAUTHORIZED, f"the token isn't valid for the audience {AUDIENCE}")
