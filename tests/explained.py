@@ -440,19 +440,24 @@ def _no_include(wanted: str, by: str) -> tuple[str, str]:
     raise AssertionError(f"{by} includes {wanted}")
 
 
+def chosen(arguments: Sequence[str], questions: int) -> tuple[int, range]:
+    """Return the number of questions and the seeds of a command line. `questions` is the number for each seed."""
+    count = int(arguments[0])
+    first = int(arguments[1]) if len(arguments) > 1 else Random().randrange(1 << 30)
+    return count, range(first, first + (count + questions - 1) // questions)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Compare the answers to some questions, and print the first difference.
 
     The first argument is the number of questions.
     """
-    count = int(arguments[0])
-    first = int(arguments[1]) if len(arguments) > 1 else Random().randrange(1 << 30)
-    seeds = range(first, first + (count + QUESTIONS - 1) // QUESTIONS)
+    count, seeds = chosen(arguments, QUESTIONS)
     for each in differences(seeds, count):
         print(f"seed {each.seed}: {each.question} from {each.client}", each.world, sep="\n")
         print(f"worker    {each.worker}", f"explained {each.explained}", sep="\n")
         return 1
-    print(f"{count} questions from seed {first} on: no difference")
+    print(f"{count} questions from seed {seeds.start} on: no difference")
     return 0
 
 

@@ -38,6 +38,7 @@ from tests.explained import (
     TYPES,
     World,
     asked,
+    chosen,
     owners_of,
     random_config,
     random_qname,
@@ -220,14 +221,12 @@ def _query(client: str, qname: str, qtype: str) -> Query:
 
 def main(arguments: Sequence[str]) -> int:
     """Compare as many questions as the first argument says, and print the first fault."""
-    count = int(arguments[0])
-    first = int(arguments[1]) if len(arguments) > 1 else Random().randrange(1 << 30)
-    seeds = range(first, first + (count + QUESTIONS - 1) // QUESTIONS)
+    count, seeds = chosen(arguments, QUESTIONS)
     for each in faults(seeds, count):
         print(f"seed {each.seed}: {' '.join(each.question)}", each.world, sep="\n")
         print(f"workers {each.workers}", f"printed {each.printed}", sep="\n")
         return 1
-    print(f"{count} questions from seed {first} on: no fault")
+    print(f"{count} questions from seed {seeds.start} on: no fault")
     return 0
 
 
