@@ -6,7 +6,7 @@ This module imports no large module, because `serve` uses it.
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,13 @@ def encode(value: "Struct") -> str:
     # msgspec's own encoder refuses a file name that isn't UTF-8. So each octet of a file name that isn't UTF-8 is
     # printed as an escape, such as \udcff.
     return json.dumps(msgspec.to_builtins(value), indent=1)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a line for each row. The cells of a column begin below each other. All rows must have the same length."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=True)]).rstrip()
 
 
 def write_lines(lines: Iterable[str]) -> bool:

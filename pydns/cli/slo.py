@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from pydns.cli.output import Colour, encode, fail, painted, write_lines
+from pydns.cli.output import Colour, aligned, encode, fail, painted, write_lines
 from pydns.config import flags
 from pydns.config.settings import OutputFormat
 from pydns.config.shapes import Mistakes
@@ -132,9 +132,7 @@ def lines(report: Report) -> Iterator[str]:
     age = report.data_age
     figure = "unknown" if age.age_s is None else f"{_text_s(age.age_s)}, {age.resource}"
     table.append(["age of the data", figure, "", f"at most {_text_s(age.within_s)}", "met" if age.met else "missed"])
-    widths = [max(len(row[column]) for row in table) for column in range(4)]
-    for *cells, state in table:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+    for line, (*_, state) in zip(aligned([row[:-1] for row in table]), table, strict=True):
         yield f"{line}  {painted(state, Colour.RED if state.startswith('missed') else Colour.GREEN)}" if state else line
     covered_s = max((row.covered_s for row in report.indicators), default=0.0)
     if covered_s < 3600:

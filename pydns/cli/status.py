@@ -10,7 +10,7 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pydns.cli.output import Colour, encode, fail, painted, write_lines
+from pydns.cli.output import Colour, aligned, encode, fail, painted, write_lines
 from pydns.config import flags
 from pydns.config.settings import OutputFormat
 from pydns.config.shapes import Mistakes
@@ -114,9 +114,7 @@ def _replica_lines(found: Sequence[tuple[str, str, Status]]) -> Iterator[str]:
                 f"{len(dead)} of {len(known.upstreams)}",
             ]
         )
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        yield "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=True)]).rstrip()
+    yield from aligned(table)
     if len({known.config.hash for *_, known in found if known.config is not None}) > 1:
         yield painted("the replicas have different configurations in force", Colour.RED)
 
