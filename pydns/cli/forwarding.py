@@ -156,7 +156,7 @@ class Forwarding:
         """Return the servers that all workers regard as dead."""
         titles = {title(each) for each in servers if isinstance(each, ServerSpec)}
         known = [each for each in self._status.upstreams if each.upstream in titles]
-        return tuple([each.upstream for each in known if each.workers and each.breakers_open >= each.workers])
+        return tuple([each.upstream for each in known if each.is_down])
 
 
 def _question(qname: bytes, qtype: int) -> bytes:

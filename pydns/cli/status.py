@@ -100,7 +100,7 @@ def _replica_lines(found: Sequence[tuple[str, str, Status]]) -> Iterator[str]:
     table = [["replica", "address", "state", "synced", "serial", "oldest data", "config", "queries", "dead upstreams"]]
     for name_, address, known in found:
         ages = [each.data_age_s for each in known.kinds.values() if each.data_age_s is not None]
-        dead = [each for each in known.upstreams if each.workers and each.breakers_open >= each.workers]
+        dead = [each for each in known.upstreams if each.is_down]
         table.append(
             [
                 name_,

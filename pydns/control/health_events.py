@@ -44,7 +44,7 @@ class Health:
 
     def changes(self, status: Status, now: float) -> Iterator[Change]:
         """Yield the changes since the last status. `now` is a monotonic time in seconds."""
-        down = {each.route for each in status.routes if each.workers and each.breakers_open >= each.workers}
+        down = {each.route for each in status.routes if each.is_down}
         known = {each.route for each in status.routes}
         for route in sorted(down - self._down):
             yield Change(UPSTREAMS_DOWN, f"no upstream of {_title(route)} answers")

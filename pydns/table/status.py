@@ -124,6 +124,11 @@ class UpstreamStatus(Struct, frozen=True, kw_only=True):
     # what workers have learned about the server -> for how many seconds this stays valid; 0: until it changes
     learned_s: dict[str, float] = {}
 
+    @property
+    def is_down(self) -> bool:
+        """Whether no worker has a closed breaker for the upstream."""
+        return 0 < self.workers <= self.breakers_open
+
 
 class RouteStatus(Struct, frozen=True, kw_only=True):
     """The status of one route to upstreams, combined from all workers."""
@@ -131,6 +136,11 @@ class RouteStatus(Struct, frozen=True, kw_only=True):
     route: str  # the domain of the route; a dot for the default route
     breakers_open: int = 0  # how many workers have an open breaker for every upstream of the route
     workers: int = 0
+
+    @property
+    def is_down(self) -> bool:
+        """Whether no worker has a closed breaker for any upstream of the route."""
+        return 0 < self.workers <= self.breakers_open
 
 
 class IndicatorStatus(Struct, frozen=True, kw_only=True):
